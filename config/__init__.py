@@ -1,0 +1,1 @@
+"""Every knob of the trader, validated once and frozen after."""

@@ -1,0 +1,1 @@
+"""What leaves in another format: ONNX files, Prometheus metrics."""

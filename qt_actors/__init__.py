@@ -1,0 +1,1 @@
+"""The trader: a supervision tree of actors that talk only by messages."""

@@ -1,0 +1,1 @@
+"""Pure answers, one file a question: facts, limits and now in, verdict out."""

@@ -1,0 +1,1 @@
+"""Market data: streams, back-fill, gap repair."""

@@ -1,0 +1,1 @@
+"""Sinks: the journal's single writer and the telemetry."""

@@ -1,0 +1,1 @@
+"""Those who may say no: governor and orchestrator."""

@@ -1,0 +1,232 @@
+"""Positions, the account, and trades from entry to exit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from qt_actors.messages.base import Message, Side
+
+ExitReason = Literal["target", "trail", "stop", "policy", "manual", "liquidation", "external"]
+TradePhase = Literal["stopping", "entering", "arming", "open", "closing", "closed", "abandoned"]
+
+
+class Position(Message, kw_only=True):
+    """One open position, as the exchange sees it; ``quantity`` is signed, never zero."""
+
+    symbol: str
+    quantity: Decimal
+    entry_price: Decimal
+    mark_price: Decimal
+    unrealized_pnl: Decimal
+    liquidation_price: Decimal
+    notional_usd: Decimal
+    initial_margin_usd: Decimal
+    updated_ms: int
+
+
+class RestingOrder(Message, kw_only=True):
+    """One open order or untriggered conditional order on the exchange."""
+
+    symbol: str
+    client_id: str
+    exchange_id: int
+    side: Side
+    kind: str
+    quantity: Decimal
+    executed_quantity: Decimal
+    trigger_price: Decimal | None
+    activate_price: Decimal | None
+    callback_pct: Decimal | None
+    reduce_only: bool
+    close_position: bool
+    conditional: bool
+    working_type: str
+    created_ms: int
+
+
+class AccountSnapshot(Message, kw_only=True):
+    """The account as one reconciliation round found it; every part is from the same round.
+
+    ``serial`` rises with every round; ``requested_ms`` is the exchange time before the first request of the round.
+    """
+
+    serial: int
+    requested_ms: int
+    now_ms: int
+    wallet_usd: Decimal
+    equity_usd: Decimal
+    available_usd: Decimal
+    positions: tuple[Position, ...]
+    orders: tuple[RestingOrder, ...]
+    conditionals: tuple[RestingOrder, ...]
+
+
+class SnapshotRequested(Message, kw_only=True):
+    """Ask the account for a reconciliation round now; answered by the next ``AccountSnapshot`` to all subscribers."""
+
+    reason: str
+
+
+class IncomeRow(Message, kw_only=True):
+    """One row of the exchange's income ledger; (kind, transaction_id, symbol) is its identity."""
+
+    kind: str
+    transaction_id: int
+    symbol: str
+    amount_usd: Decimal
+    asset: str
+    time_ms: int
+    trade_id: str = ""
+
+
+class LedgerSynced(Message, kw_only=True):
+    """Account → recorder: new fills and income rows; repeated rows are told apart by their identity."""
+
+    income: tuple[IncomeRow, ...]
+    wallet_usd: Decimal
+    equity_usd: Decimal
+    unrealized_usd: Decimal
+    now_ms: int
+
+
+class BalanceChanged(Message, kw_only=True):
+    """ACCOUNT_UPDATE: the wallet after an event and why it changed."""
+
+    wallet_usd: Decimal
+    reason: str
+    time_ms: int
+
+
+class ProtectPosition(Message, kw_only=True):
+    """Position monitor → executor: this position lacks a full, right-side, reduce-only stop: place one now."""
+
+    symbol: str
+    quantity: Decimal
+    entry_price: Decimal
+    mark_price: Decimal
+    liquidation_price: Decimal
+    missing_quantity: Decimal
+    adopted: bool
+
+
+class ClosePosition(Message, kw_only=True):
+    """Close at market, reduce-only, now; asked by a policy, an operator, or a stop that was already passed."""
+
+    symbol: str
+    reason: str
+    exit_reason: ExitReason
+    reply_to: str = ""
+
+
+class CancelOrphan(Message, kw_only=True):
+    """Position monitor → executor: this order of ours has no position or trade left; cancel it."""
+
+    symbol: str
+    client_id: str
+    conditional: bool
+
+
+class TradeOpened(Message, kw_only=True):
+    """An entry filled and is protected."""
+
+    decision_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_price: Decimal
+    decision_price: Decimal
+    stop_price: Decimal
+    target_price: Decimal
+    confidence: float
+    leverage: int
+    risk_usd: Decimal
+    opened_ms: int
+    adopted: bool = False
+
+
+class TradeClosed(Message, kw_only=True):
+    """A trade from first fill to flat, with everything learned from it."""
+
+    decision_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_price: Decimal
+    exit_price: Decimal
+    opened_ms: int
+    closed_ms: int
+    exit_reason: ExitReason
+    exits: tuple[str, ...]
+    """Every kind of exit seen, in order: a target and then a trail is two."""
+    realized_usd: Decimal
+    commission_usd: Decimal
+    risk_usd: Decimal
+    slippage_bps: float
+    mfe_pct: float
+    mae_pct: float
+    confidence: float
+    adopted: bool = False
+
+
+class TradeState(Message, kw_only=True):
+    """What the executor keeps of one trade; written to the journal at every change, read back at start."""
+
+    decision_id: str
+    symbol: str
+    side: Side
+    phase: TradePhase
+    quantity: Decimal
+    filled: Decimal
+    exited: Decimal
+    entry_price: Decimal
+    decision_price: Decimal
+    stop_id: str
+    stop_price: Decimal
+    stop_quantity: Decimal
+    entry_id: str
+    target_id: str
+    target_price: Decimal
+    target_quantity: Decimal
+    trail_id: str
+    trail_quantity: Decimal
+    trail_callback_pct: Decimal
+    close_id: str
+    leverage: int
+    confidence: float
+    risk_usd: Decimal
+    opened_ms: int
+    expires_ms: int
+    changed_ms: int
+    exit_notional: Decimal = Decimal(0)
+    realized_usd: Decimal = Decimal(0)
+    commission_usd: Decimal = Decimal(0)
+    exits: tuple[str, ...] = ()
+    mfe_pct: float = 0.0
+    mae_pct: float = 0.0
+    attempts: int = 0
+    adopted: bool = False
+    reason: str = ""
+
+
+class TradeChanged(Message, kw_only=True):
+    """Executor → recorder, position monitor, web: the new state of one trade."""
+
+    trade: TradeState
+
+
+class MindChanged(Message, kw_only=True):
+    """Position monitor: the newest signal points against an open position."""
+
+    symbol: str
+    position_side: Side
+    action: Side
+    confidence: float
+
+
+class ProtectionMeasured(Message, kw_only=True):
+    """Position monitor: seconds each position spent without full protection since the last measurement."""
+
+    now_ms: int
+    unprotected_seconds: float
+    unprotected_symbols: tuple[str, ...]

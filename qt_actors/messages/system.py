@@ -1,0 +1,99 @@
+"""Running, stopping, failing, and what oversight sees."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from qt_actors.messages.base import Message
+
+Control = Literal["pause", "resume", "halt"]
+
+
+class ControlRequested(Message, kw_only=True):
+    """An operator's word: pause (no entries), resume, halt (no entries until resumed by hand, survives a restart)."""
+
+    control: Control
+    reason: str
+    by: str
+
+
+class VenueReady(Message, kw_only=True):
+    """Gateway: clock measured, credentials accepted; requests may be sent."""
+
+    clock_offset_ms: int
+
+
+class VenueLost(Message, kw_only=True):
+    """Gateway: the exchange cannot be reached, or has banned or refused us; entries are off until ``VenueReady``."""
+
+    reason: str
+    until_ms: int | None = None
+
+
+class BudgetUsed(Message, kw_only=True):
+    """Gateway: share of the exchange's request limits used in the running minute."""
+
+    weight_ratio: float
+    orders_ratio: float
+
+
+class HealthReported(Message, kw_only=True):
+    """One subsystem's health, 0 (dead) to 100, with the reason when below 100."""
+
+    subsystem: str
+    health: int
+    reason: str
+    now_ms: int
+
+
+class IncidentSeen(Message, kw_only=True):
+    """Something went wrong and was or was not repaired; recorded as evidence."""
+
+    kind: str
+    subject: str
+    detail: str
+    repaired: bool
+    now_ms: int
+
+
+class Measured(Message, kw_only=True):
+    """One measurement for telemetry: a name from ``exporters.prometheus``'s table, label values, and a value."""
+
+    metric: str
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+class EquityMeasured(Message, kw_only=True):
+    """Governor → recorder: the account's worth and the day's result."""
+
+    now_ms: int
+    wallet_usd: Decimal
+    equity_usd: Decimal
+    unrealized_usd: Decimal
+    daily_pnl_usd: Decimal
+    gross_notional_usd: Decimal
+
+
+class GovernorState(Message, kw_only=True):
+    """What the governor must not forget: written at every change, read back at start."""
+
+    day: str
+    """UTC date, ``2026-11-22``."""
+    day_start_equity_usd: Decimal
+    losing_streak: int
+    halted: bool
+    halt_reason: str
+    changed_ms: int
+    paused: bool = False
+
+
+class DrainRequested(Message, kw_only=True):
+    """Stop taking new work; what is in flight is finished or left protected."""
+
+
+class Drained(Message, kw_only=True):
+    """Answer to ``DrainRequested``."""
+
+    path: str

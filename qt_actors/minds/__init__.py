@@ -1,0 +1,1 @@
+"""Those who see and guess: features, models, ensemble, regime, universe."""

@@ -1,0 +1,1 @@
+"""The exchange side: embedded exchange, gateway, account."""
