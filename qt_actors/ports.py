@@ -49,13 +49,13 @@ class Exchange(Protocol):
         ...
 
     def load_ledger(self, since_ms: int, symbols: tuple[str, ...], reply_to: Mailbox) -> None:
-        """Tell ``LedgerSynced`` with all income rows after ``since_ms``, and every fill as ``Fill``, or ``VenueLost``."""
+        """Tell ``LedgerSynced`` with all income rows since then and every ``Fill``, or ``VenueLost``."""
         ...
 
     def load_bars(
         self, symbols: tuple[str, ...], interval: str, since_ms: int | None, limit: int, reply_to: Mailbox
     ) -> None:
-        """Tell ``BarsLoaded`` a symbol: closed and forming bars."""
+        """Tell one ``BarsLoaded`` a symbol: the newest ``limit`` bars, the forming one left out."""
         ...
 
     def close(self) -> None:

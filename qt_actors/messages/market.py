@@ -123,7 +123,7 @@ class StreamChanged(Message, kw_only=True):
 
 
 class BarsLoaded(Message, kw_only=True):
-    """Gateway → feed: bars of one symbol by REST; the last may still be forming.
+    """Gateway → feed: closed bars of one symbol by REST, oldest first.
 
     Attributes:
         open_time_ms: int64[B]; ohlcv: float64[B, 5].

@@ -111,7 +111,7 @@ class EntriesProposed(Message, kw_only=True):
 
 
 class EntryAdmitted(Message, kw_only=True):
-    """Governor → executor and orchestrator: this entry may be placed; its risk is reserved until it is told otherwise."""
+    """Governor → executor and orchestrator: this entry may be placed; its risk stays reserved until released."""
 
     decision: Decision
 

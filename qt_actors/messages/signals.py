@@ -100,9 +100,9 @@ class Signal(Message, kw_only=True):
     action: Action
     confidence: float
     p_win: float
-    """Calibrated P(target first) / (P(target first) + P(stop first)) of the voted side, weighted over the agreeing models."""
+    """Calibrated p_side / (p_side + p_other) of the voted side, weighted over the agreeing models."""
     edge_r: float
-    """Expected result in stop distances before costs: p_side × target/stop − p_other, weighted over the agreeing models."""
+    """Expected result in stop distances before costs, p_side × target/stop − p_other, weighted likewise."""
     agree: int
     active: int
     quorum: int
