@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
 
 
-class Bracket(Message, kw_only=True):
+class Bracket(Message, frozen=True, kw_only=True):
     """One row of a symbol's leverage table (USDⓈ-M ``leverageBracket``)."""
 
     notional_floor: Decimal
@@ -24,7 +24,7 @@ class Bracket(Message, kw_only=True):
     """``cum``: maintenance margin = notional × ratio − amount."""
 
 
-class SymbolRules(Message, kw_only=True):
+class SymbolRules(Message, frozen=True, kw_only=True):
     """What the exchange allows for one symbol; read from exchangeInfo, leverageBracket and fundingInfo."""
 
     symbol: str
@@ -43,14 +43,14 @@ class SymbolRules(Message, kw_only=True):
     funding_interval_hours: int = 8
 
 
-class RulesLoaded(Message, kw_only=True):
+class RulesLoaded(Message, frozen=True, kw_only=True):
     """Gateway → universe: every USDT perpetual the exchange lists, and its last 24 h quote volume in USDT."""
 
     rules: tuple[SymbolRules, ...]
     quote_volume_24h_usd: dict[str, float]
 
 
-class UniverseChosen(Message, kw_only=True):
+class UniverseChosen(Message, frozen=True, kw_only=True):
     """The symbols traded from now on, in the one order that every array uses, with the refused and why."""
 
     symbols: tuple[str, ...]
@@ -58,13 +58,13 @@ class UniverseChosen(Message, kw_only=True):
     refused: dict[str, str]
 
 
-class HistoryRequested(Message, kw_only=True):
+class HistoryRequested(Message, frozen=True, kw_only=True):
     """Ask the feed for all closed bars it holds; answered with ``HistoryReady`` to ``reply_to``."""
 
     reply_to: str
 
 
-class HistoryReady(Message, kw_only=True):
+class HistoryReady(Message, frozen=True, kw_only=True):
     """Closed bars of all symbols, oldest first.
 
     Attributes:
@@ -78,7 +78,7 @@ class HistoryReady(Message, kw_only=True):
     ohlcv: Floats
 
 
-class BarsClosed(Message, kw_only=True):
+class BarsClosed(Message, frozen=True, kw_only=True):
     """One closed bar of every symbol.
 
     Attributes:
@@ -94,7 +94,7 @@ class BarsClosed(Message, kw_only=True):
     """True for the bar that was already closed when the trader started."""
 
 
-class QuotesUpdated(Message, kw_only=True):
+class QuotesUpdated(Message, frozen=True, kw_only=True):
     """The newest quote of every symbol, gathered about once a second.
 
     Attributes:
@@ -114,7 +114,7 @@ class QuotesUpdated(Message, kw_only=True):
     heard_ms: Times
 
 
-class StreamChanged(Message, kw_only=True):
+class StreamChanged(Message, frozen=True, kw_only=True):
     """A stream class (``market``, ``public``, ``private``) connected, went silent, or was lost."""
 
     stream: str
@@ -122,7 +122,7 @@ class StreamChanged(Message, kw_only=True):
     reason: str = ""
 
 
-class BarsLoaded(Message, kw_only=True):
+class BarsLoaded(Message, frozen=True, kw_only=True):
     """Gateway → feed: closed bars of one symbol by REST, oldest first.
 
     Attributes:
@@ -136,7 +136,7 @@ class BarsLoaded(Message, kw_only=True):
     error: str = ""
 
 
-class BarUpdate(Message, kw_only=True):
+class BarUpdate(Message, frozen=True, kw_only=True):
     """Streams edge → feed: the closed bars heard since the last batch, in order.
 
     Attributes:

@@ -17,7 +17,7 @@ Purpose = Literal["stop", "entry", "target", "trail", "close"]
 Priority = Literal["protect", "reconcile", "entry", "research"]
 
 
-class Command(Message, kw_only=True):
+class Command(Message, frozen=True, kw_only=True):
     """Base of what the gateway may be ordered to do; answered to ``reply_to`` (an actor's path)."""
 
     reply_to: str
@@ -28,7 +28,7 @@ class Command(Message, kw_only=True):
     """Generation and incarnation of the sender; the gateway denies those of a superseded incarnation."""
 
 
-class PlaceOrder(Command, kw_only=True):
+class PlaceOrder(Command, frozen=True, kw_only=True):
     """POST /fapi/v1/order, market only: entries and closes."""
 
     client_id: str
@@ -39,7 +39,7 @@ class PlaceOrder(Command, kw_only=True):
     purpose: Purpose
 
 
-class PlaceConditional(Command, kw_only=True):
+class PlaceConditional(Command, frozen=True, kw_only=True):
     """POST /fapi/v1/algoOrder: reduce-only stop, target or trailing stop, triggered by the mark price."""
 
     client_id: str
@@ -53,7 +53,7 @@ class PlaceConditional(Command, kw_only=True):
     callback_pct: Decimal | None = None
 
 
-class CancelOrder(Command, kw_only=True):
+class CancelOrder(Command, frozen=True, kw_only=True):
     """DELETE /fapi/v1/order or /fapi/v1/algoOrder."""
 
     client_id: str
@@ -61,7 +61,7 @@ class CancelOrder(Command, kw_only=True):
     conditional: bool
 
 
-class LookUpOrder(Command, kw_only=True):
+class LookUpOrder(Command, frozen=True, kw_only=True):
     """Ask for an order by client id in its own family; answered ``OrderFound`` or ``OrderMissing``."""
 
     client_id: str
@@ -69,14 +69,14 @@ class LookUpOrder(Command, kw_only=True):
     conditional: bool
 
 
-class SetLeverage(Command, kw_only=True):
+class SetLeverage(Command, frozen=True, kw_only=True):
     """POST /fapi/v1/leverage."""
 
     symbol: str
     leverage: int
 
 
-class OrderAccepted(Message, kw_only=True):
+class OrderAccepted(Message, frozen=True, kw_only=True):
     """The exchange has the order (or its final state, for a market order)."""
 
     client_id: str
@@ -88,7 +88,7 @@ class OrderAccepted(Message, kw_only=True):
     elapsed_ms: float = 0.0
 
 
-class OrderRejected(Message, kw_only=True):
+class OrderRejected(Message, frozen=True, kw_only=True):
     """The exchange refused: ``code`` is its error code."""
 
     client_id: str
@@ -98,7 +98,7 @@ class OrderRejected(Message, kw_only=True):
     reason: str
 
 
-class OrderDenied(Message, kw_only=True):
+class OrderDenied(Message, frozen=True, kw_only=True):
     """The gateway refused: budget spent, command expired, stale fence, gateway not ready."""
 
     client_id: str
@@ -108,7 +108,7 @@ class OrderDenied(Message, kw_only=True):
     reason: str
 
 
-class OrderOutcomeUnknown(Message, kw_only=True):
+class OrderOutcomeUnknown(Message, frozen=True, kw_only=True):
     """Timeout, lost connection, 503 unknown, −1006/−1007: it may or may not be on the exchange."""
 
     client_id: str
@@ -117,7 +117,7 @@ class OrderOutcomeUnknown(Message, kw_only=True):
     reason: str
 
 
-class OrderCancelled(Message, kw_only=True):
+class OrderCancelled(Message, frozen=True, kw_only=True):
     """The cancel was acknowledged."""
 
     client_id: str
@@ -125,7 +125,7 @@ class OrderCancelled(Message, kw_only=True):
     conditional: bool
 
 
-class OrderFound(Message, kw_only=True):
+class OrderFound(Message, frozen=True, kw_only=True):
     """Answer to a look-up."""
 
     client_id: str
@@ -139,7 +139,7 @@ class OrderFound(Message, kw_only=True):
     """Conditional only: the regular order it became when it triggered."""
 
 
-class OrderMissing(Message, kw_only=True):
+class OrderMissing(Message, frozen=True, kw_only=True):
     """Answer to a look-up: the exchange does not know it (believed only after it has stayed so)."""
 
     client_id: str
@@ -147,14 +147,14 @@ class OrderMissing(Message, kw_only=True):
     conditional: bool
 
 
-class LeverageSet(Message, kw_only=True):
+class LeverageSet(Message, frozen=True, kw_only=True):
     """Leverage of the symbol is now this."""
 
     symbol: str
     leverage: int
 
 
-class LeverageRejected(Message, kw_only=True):
+class LeverageRejected(Message, frozen=True, kw_only=True):
     """The exchange refused the leverage, or nobody knows; no entry is sent on a guess."""
 
     symbol: str
@@ -163,7 +163,7 @@ class LeverageRejected(Message, kw_only=True):
     reason: str
 
 
-class Fill(Message, kw_only=True):
+class Fill(Message, frozen=True, kw_only=True):
     """One execution; (symbol, trade_id) is its identity."""
 
     symbol: str
@@ -180,7 +180,7 @@ class Fill(Message, kw_only=True):
     time_ms: int
 
 
-class OrderUpdated(Message, kw_only=True):
+class OrderUpdated(Message, frozen=True, kw_only=True):
     """ORDER_TRADE_UPDATE, repeated frames included."""
 
     client_id: str
@@ -200,7 +200,7 @@ class OrderUpdated(Message, kw_only=True):
     expiry_reason: str = ""
 
 
-class ConditionalUpdated(Message, kw_only=True):
+class ConditionalUpdated(Message, frozen=True, kw_only=True):
     """ALGO_UPDATE, repeated frames included."""
 
     client_id: str
@@ -218,7 +218,7 @@ class ConditionalUpdated(Message, kw_only=True):
     reason: str = ""
 
 
-class Intent(Message, kw_only=True):
+class Intent(Message, frozen=True, kw_only=True):
     """One order that is about to be sent, durable before it is."""
 
     client_id: str
@@ -233,7 +233,7 @@ class Intent(Message, kw_only=True):
     created_ms: int
 
 
-class RecordIntents(Message, kw_only=True):
+class RecordIntents(Message, frozen=True, kw_only=True):
     """Executor → recorder; answered ``IntentsRecorded`` to ``reply_to`` once they are on disk."""
 
     token: str
@@ -241,20 +241,20 @@ class RecordIntents(Message, kw_only=True):
     reply_to: str
 
 
-class IntentsRecorded(Message, kw_only=True):
+class IntentsRecorded(Message, frozen=True, kw_only=True):
     """They are on disk: now they may be sent."""
 
     token: str
 
 
-class IntentsLost(Message, kw_only=True):
+class IntentsLost(Message, frozen=True, kw_only=True):
     """The journal could not write them: they must not be sent."""
 
     token: str
     reason: str
 
 
-class IntentResolved(Message, kw_only=True):
+class IntentResolved(Message, frozen=True, kw_only=True):
     """Where an intent ended, told to the recorder."""
 
     client_id: str

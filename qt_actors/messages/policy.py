@@ -12,7 +12,7 @@ Verdict = Literal["hold", "denied", "admitted"]
 RiskLevel = Literal["NORMAL", "CAUTIOUS", "DEFENSIVE", "EMERGENCY"]
 
 
-class Gate(Message, kw_only=True):
+class Gate(Message, frozen=True, kw_only=True):
     """One question asked of a decision: what was measured, against which limit, and whether it passed."""
 
     name: str
@@ -24,7 +24,7 @@ class Gate(Message, kw_only=True):
     """True when the same signal may pass later in its bar (cooldown, spread, a full book of positions)."""
 
 
-class Directive(Message, kw_only=True):
+class Directive(Message, frozen=True, kw_only=True):
     """The safety governor's word to all (SPEC 7.1)."""
 
     now_ms: int
@@ -42,7 +42,7 @@ class Directive(Message, kw_only=True):
     equity_usd: Decimal
 
 
-class Policy(Message, kw_only=True):
+class Policy(Message, frozen=True, kw_only=True):
     """The orchestrator's policy for one symbol at one moment (SPEC 6), with where each number came from."""
 
     min_confidence: float
@@ -54,7 +54,7 @@ class Policy(Message, kw_only=True):
     reasons: tuple[str, ...]
 
 
-class EntryPlan(Message, kw_only=True):
+class EntryPlan(Message, frozen=True, kw_only=True):
     """One entry, sized and priced: what the executor places (DESIGN 5)."""
 
     decision_id: str
@@ -79,7 +79,7 @@ class EntryPlan(Message, kw_only=True):
     clamped_by: str = ""
 
 
-class Decision(Message, kw_only=True):
+class Decision(Message, frozen=True, kw_only=True):
     """Where one symbol's bar ended: exactly one for every symbol and bar."""
 
     decision_id: str
@@ -97,32 +97,32 @@ class Decision(Message, kw_only=True):
     trace: str = ""
 
 
-class DecisionsMade(Message, kw_only=True):
+class DecisionsMade(Message, frozen=True, kw_only=True):
     """Orchestrator → recorder, web, telemetry: decisions new or changed since last told."""
 
     close_time_ms: int
     decisions: tuple[Decision, ...]
 
 
-class EntriesProposed(Message, kw_only=True):
+class EntriesProposed(Message, frozen=True, kw_only=True):
     """Orchestrator → governor: decisions that passed every gate but admission, best first."""
 
     decisions: tuple[Decision, ...]
 
 
-class EntryAdmitted(Message, kw_only=True):
+class EntryAdmitted(Message, frozen=True, kw_only=True):
     """Governor → executor and orchestrator: this entry may be placed; its risk stays reserved until released."""
 
     decision: Decision
 
 
-class EntryDenied(Message, kw_only=True):
+class EntryDenied(Message, frozen=True, kw_only=True):
     """Governor → orchestrator: admission refused; the decision carries the gate that says why."""
 
     decision: Decision
 
 
-class ReservationReleased(Message, kw_only=True):
+class ReservationReleased(Message, frozen=True, kw_only=True):
     """Executor → governor: an admitted entry ended without a position, or is now a position seen in the account."""
 
     decision_id: str

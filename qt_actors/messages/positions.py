@@ -11,7 +11,7 @@ ExitReason = Literal["target", "trail", "stop", "policy", "manual", "liquidation
 TradePhase = Literal["stopping", "entering", "arming", "open", "closing", "closed", "abandoned"]
 
 
-class Position(Message, kw_only=True):
+class Position(Message, frozen=True, kw_only=True):
     """One open position, as the exchange sees it; ``quantity`` is signed, never zero."""
 
     symbol: str
@@ -25,7 +25,7 @@ class Position(Message, kw_only=True):
     updated_ms: int
 
 
-class RestingOrder(Message, kw_only=True):
+class RestingOrder(Message, frozen=True, kw_only=True):
     """One open order or untriggered conditional order on the exchange."""
 
     symbol: str
@@ -45,7 +45,7 @@ class RestingOrder(Message, kw_only=True):
     created_ms: int
 
 
-class AccountSnapshot(Message, kw_only=True):
+class AccountSnapshot(Message, frozen=True, kw_only=True):
     """The account as one reconciliation round found it; every part is from the same round.
 
     ``serial`` rises with every round; ``requested_ms`` is the exchange time before the first request of the round.
@@ -62,13 +62,13 @@ class AccountSnapshot(Message, kw_only=True):
     conditionals: tuple[RestingOrder, ...]
 
 
-class SnapshotRequested(Message, kw_only=True):
+class SnapshotRequested(Message, frozen=True, kw_only=True):
     """Ask the account for a reconciliation round now; answered by the next ``AccountSnapshot`` to all subscribers."""
 
     reason: str
 
 
-class IncomeRow(Message, kw_only=True):
+class IncomeRow(Message, frozen=True, kw_only=True):
     """One row of the exchange's income ledger; (kind, transaction_id, symbol) is its identity."""
 
     kind: str
@@ -80,7 +80,7 @@ class IncomeRow(Message, kw_only=True):
     trade_id: str = ""
 
 
-class LedgerSynced(Message, kw_only=True):
+class LedgerSynced(Message, frozen=True, kw_only=True):
     """Account → recorder: new fills and income rows; repeated rows are told apart by their identity."""
 
     income: tuple[IncomeRow, ...]
@@ -90,7 +90,7 @@ class LedgerSynced(Message, kw_only=True):
     now_ms: int
 
 
-class BalanceChanged(Message, kw_only=True):
+class BalanceChanged(Message, frozen=True, kw_only=True):
     """ACCOUNT_UPDATE: the wallet after an event and why it changed."""
 
     wallet_usd: Decimal
@@ -98,7 +98,7 @@ class BalanceChanged(Message, kw_only=True):
     time_ms: int
 
 
-class ProtectPosition(Message, kw_only=True):
+class ProtectPosition(Message, frozen=True, kw_only=True):
     """Position monitor → executor: this position lacks a full, right-side, reduce-only stop: place one now."""
 
     symbol: str
@@ -110,7 +110,7 @@ class ProtectPosition(Message, kw_only=True):
     adopted: bool
 
 
-class ClosePosition(Message, kw_only=True):
+class ClosePosition(Message, frozen=True, kw_only=True):
     """Close at market, reduce-only, now; asked by a policy, an operator, or a stop that was already passed."""
 
     symbol: str
@@ -119,7 +119,7 @@ class ClosePosition(Message, kw_only=True):
     reply_to: str = ""
 
 
-class CancelOrphan(Message, kw_only=True):
+class CancelOrphan(Message, frozen=True, kw_only=True):
     """Position monitor → executor: this order of ours has no position or trade left; cancel it."""
 
     symbol: str
@@ -127,7 +127,7 @@ class CancelOrphan(Message, kw_only=True):
     conditional: bool
 
 
-class TradeOpened(Message, kw_only=True):
+class TradeOpened(Message, frozen=True, kw_only=True):
     """An entry filled and is protected."""
 
     decision_id: str
@@ -145,7 +145,7 @@ class TradeOpened(Message, kw_only=True):
     adopted: bool = False
 
 
-class TradeClosed(Message, kw_only=True):
+class TradeClosed(Message, frozen=True, kw_only=True):
     """A trade from first fill to flat, with everything learned from it."""
 
     decision_id: str
@@ -169,7 +169,7 @@ class TradeClosed(Message, kw_only=True):
     adopted: bool = False
 
 
-class TradeState(Message, kw_only=True):
+class TradeState(Message, frozen=True, kw_only=True):
     """What the executor keeps of one trade; written to the journal at every change, read back at start."""
 
     decision_id: str
@@ -198,6 +198,8 @@ class TradeState(Message, kw_only=True):
     opened_ms: int
     expires_ms: int
     changed_ms: int
+    last_trade_id: int = 0
+    """Newest execution already counted; the exchange's trade ids rise within a symbol."""
     exit_notional: Decimal = Decimal(0)
     realized_usd: Decimal = Decimal(0)
     commission_usd: Decimal = Decimal(0)
@@ -209,13 +211,13 @@ class TradeState(Message, kw_only=True):
     reason: str = ""
 
 
-class TradeChanged(Message, kw_only=True):
+class TradeChanged(Message, frozen=True, kw_only=True):
     """Executor → recorder, position monitor, web: the new state of one trade."""
 
     trade: TradeState
 
 
-class MindChanged(Message, kw_only=True):
+class MindChanged(Message, frozen=True, kw_only=True):
     """Position monitor: the newest signal points against an open position."""
 
     symbol: str
@@ -224,7 +226,7 @@ class MindChanged(Message, kw_only=True):
     confidence: float
 
 
-class ProtectionMeasured(Message, kw_only=True):
+class ProtectionMeasured(Message, frozen=True, kw_only=True):
     """Position monitor: seconds each position spent without full protection since the last measurement."""
 
     now_ms: int

@@ -18,7 +18,7 @@ LABELS = {"xgb": "XGB", "lgbm": "LGBM", "nhits": "NHITS", "patchtst": "PTST"}
 """Short names in the ensemble's log line."""
 
 
-class FeatureBatch(Message, kw_only=True):
+class FeatureBatch(Message, frozen=True, kw_only=True):
     """Everything computed from one bar close, once for all symbols and models.
 
     Attributes:
@@ -43,7 +43,7 @@ class FeatureBatch(Message, kw_only=True):
     volatility_rank: Floats
 
 
-class RegimesRead(Message, kw_only=True):
+class RegimesRead(Message, frozen=True, kw_only=True):
     """Regime of every symbol and of the market at one bar close."""
 
     close_time_ms: int
@@ -52,7 +52,7 @@ class RegimesRead(Message, kw_only=True):
     market: Regime
 
 
-class Votes(Message, kw_only=True):
+class Votes(Message, frozen=True, kw_only=True):
     """One model's answer to a ``FeatureBatch``.
 
     Attributes:
@@ -72,7 +72,7 @@ class Votes(Message, kw_only=True):
     elapsed_ms: float
 
 
-class ModelStateChanged(Message, kw_only=True):
+class ModelStateChanged(Message, frozen=True, kw_only=True):
     """A model became active, is warming up, was quarantined or its file is unusable."""
 
     model: str
@@ -81,7 +81,7 @@ class ModelStateChanged(Message, kw_only=True):
     version: str = ""
 
 
-class ModelVote(Message, kw_only=True):
+class ModelVote(Message, frozen=True, kw_only=True):
     """One model's vote on one symbol, as a person reads it; ``action`` None = it abstained, ``reason`` says why."""
 
     model: str
@@ -93,7 +93,7 @@ class ModelVote(Message, kw_only=True):
     reason: str = ""
 
 
-class Signal(Message, kw_only=True):
+class Signal(Message, frozen=True, kw_only=True):
     """What the ensemble says of one symbol at one bar close (SPEC 4.4)."""
 
     symbol: str
@@ -119,7 +119,7 @@ class Signal(Message, kw_only=True):
     """``25/120`` while the symbol is too young."""
 
 
-class Signals(Message, kw_only=True):
+class Signals(Message, frozen=True, kw_only=True):
     """All signals of one bar close, one per symbol, HOLD included."""
 
     close_time_ms: int

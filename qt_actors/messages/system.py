@@ -10,7 +10,7 @@ from qt_actors.messages.base import Message
 Control = Literal["pause", "resume", "halt"]
 
 
-class ControlRequested(Message, kw_only=True):
+class ControlRequested(Message, frozen=True, kw_only=True):
     """An operator's word: pause (no entries), resume, halt (no entries until resumed by hand, survives a restart)."""
 
     control: Control
@@ -18,27 +18,27 @@ class ControlRequested(Message, kw_only=True):
     by: str
 
 
-class VenueReady(Message, kw_only=True):
+class VenueReady(Message, frozen=True, kw_only=True):
     """Gateway: clock measured, credentials accepted; requests may be sent."""
 
     clock_offset_ms: int
 
 
-class VenueLost(Message, kw_only=True):
+class VenueLost(Message, frozen=True, kw_only=True):
     """Gateway: the exchange cannot be reached, or has banned or refused us; entries are off until ``VenueReady``."""
 
     reason: str
     until_ms: int | None = None
 
 
-class BudgetUsed(Message, kw_only=True):
+class BudgetUsed(Message, frozen=True, kw_only=True):
     """Gateway: share of the exchange's request limits used in the running minute."""
 
     weight_ratio: float
     orders_ratio: float
 
 
-class HealthReported(Message, kw_only=True):
+class HealthReported(Message, frozen=True, kw_only=True):
     """One subsystem's health, 0 (dead) to 100, with the reason when below 100."""
 
     subsystem: str
@@ -47,7 +47,7 @@ class HealthReported(Message, kw_only=True):
     now_ms: int
 
 
-class IncidentSeen(Message, kw_only=True):
+class IncidentSeen(Message, frozen=True, kw_only=True):
     """Something went wrong and was or was not repaired; recorded as evidence."""
 
     kind: str
@@ -57,7 +57,7 @@ class IncidentSeen(Message, kw_only=True):
     now_ms: int
 
 
-class Measured(Message, kw_only=True):
+class Measured(Message, frozen=True, kw_only=True):
     """One measurement for telemetry: a name from ``exporters.prometheus``'s table, label values, and a value."""
 
     metric: str
@@ -65,7 +65,7 @@ class Measured(Message, kw_only=True):
     labels: tuple[str, ...] = ()
 
 
-class EquityMeasured(Message, kw_only=True):
+class EquityMeasured(Message, frozen=True, kw_only=True):
     """Governor → recorder: the account's worth and the day's result."""
 
     now_ms: int
@@ -76,7 +76,7 @@ class EquityMeasured(Message, kw_only=True):
     gross_notional_usd: Decimal
 
 
-class GovernorState(Message, kw_only=True):
+class GovernorState(Message, frozen=True, kw_only=True):
     """What the governor must not forget: written at every change, read back at start."""
 
     day: str
@@ -89,11 +89,11 @@ class GovernorState(Message, kw_only=True):
     paused: bool = False
 
 
-class DrainRequested(Message, kw_only=True):
+class DrainRequested(Message, frozen=True, kw_only=True):
     """Stop taking new work; what is in flight is finished or left protected."""
 
 
-class Drained(Message, kw_only=True):
+class Drained(Message, frozen=True, kw_only=True):
     """Answer to ``DrainRequested``."""
 
     path: str
