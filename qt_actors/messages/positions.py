@@ -207,6 +207,9 @@ class TradeState(Message, frozen=True, kw_only=True):
     mfe_pct: float = 0.0
     mae_pct: float = 0.0
     attempts: int = 0
+    """Orders of this trade placed again so far; part of their client ids."""
+    pending: tuple[str, ...] = ()
+    """Client ids sent and not yet answered."""
     adopted: bool = False
     reason: str = ""
 

@@ -1,0 +1,161 @@
+"""Is every position covered? What must be restored, adopted, cancelled? Pure answers on one account snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+import msgspec
+
+from qt_actors.decisions.ids import client_id, parse
+from qt_actors.decisions.trade_life import ENDED
+from qt_actors.messages.base import Side, opposite
+from qt_actors.messages.market import SymbolRules
+from qt_actors.messages.positions import (
+    AccountSnapshot,
+    CancelOrphan,
+    Position,
+    ProtectPosition,
+    RestingOrder,
+    TradeState,
+)
+
+LIQUIDATION_BUFFER: Final = Decimal("0.8")
+"""Share of the way from mark to liquidation that a stop may use."""
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What one snapshot shows against what we believe."""
+
+    unprotected: tuple[ProtectPosition, ...]
+    orphans: tuple[CancelOrphan, ...]
+    vanished: tuple[str, ...]
+    """Symbols whose trade is open in our book and flat on the exchange."""
+    covered: Mapping[str, RestingOrder]
+    """The stop that covers each protected position."""
+
+
+def held_side(quantity: Decimal) -> Side:
+    """Return the side that opened a position of this signed quantity."""
+    return "BUY" if quantity > 0 else "SELL"
+
+
+def covers(order: RestingOrder, position: Position) -> bool:
+    """Tell whether the order is a full-price stop of the right side, reducing, and inside liquidation.
+
+    A target or an inactive trailing stop protects nothing; a stop beyond the liquidation price neither.
+    """
+    if not order.conditional or order.kind != "STOP_MARKET" or order.symbol != position.symbol:
+        return False
+    if not (order.reduce_only or order.close_position) or order.side != opposite(held_side(position.quantity)):
+        return False
+    trigger, liquidation = order.trigger_price, position.liquidation_price
+    if trigger is None:
+        return False
+    if liquidation <= 0:
+        return True
+    return trigger > liquidation if position.quantity > 0 else trigger < liquidation
+
+
+def covered_quantity(position: Position, conditionals: tuple[RestingOrder, ...]) -> Decimal:
+    """Return how much of the position its stops would close; never more than the position."""
+    size = abs(position.quantity)
+    stops = [o for o in conditionals if covers(o, position)]
+    if any(o.close_position for o in stops):
+        return size
+    return min(size, sum((o.quantity for o in stops), Decimal(0)))
+
+
+def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState]) -> Findings:
+    """Compare one snapshot with the trades in our book (by symbol).
+
+    A trade that changed after the snapshot was asked for is left out: the snapshot may be older than the change.
+    """
+    settled = {s: t for s, t in trades.items() if t.changed_ms < snapshot.requested_ms and not t.pending}
+    fresh = {s for s, t in trades.items() if s not in settled and t.phase not in ENDED}
+    unprotected, covered = [], {}
+    for position in snapshot.positions:
+        size = abs(position.quantity)
+        have = covered_quantity(position, snapshot.conditionals)
+        if have >= size:
+            covered[position.symbol] = next(o for o in snapshot.conditionals if covers(o, position))
+        elif position.symbol not in fresh:
+            unprotected.append(_missing(position, size - have, adopted=position.symbol not in trades))
+    held = {p.symbol for p in snapshot.positions}
+    vanished = tuple(
+        s for s, t in settled.items() if t.phase in {"arming", "open", "closing"} and s not in held and t.filled > 0
+    )
+    return Findings(tuple(unprotected), _orphans(snapshot, trades, held), vanished, covered)
+
+
+def _missing(position: Position, quantity: Decimal, *, adopted: bool) -> ProtectPosition:
+    return ProtectPosition(
+        symbol=position.symbol,
+        quantity=position.quantity,
+        entry_price=position.entry_price,
+        mark_price=position.mark_price,
+        liquidation_price=position.liquidation_price,
+        missing_quantity=quantity,
+        adopted=adopted,
+    )
+
+
+def _orphans(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], held: set[str]) -> tuple[CancelOrphan, ...]:
+    """Orders of ours whose symbol has neither a position nor a living trade; foreign orders are never touched."""
+    living = {s for s, t in trades.items() if t.phase not in ENDED or t.changed_ms >= snapshot.requested_ms}
+    return tuple(
+        CancelOrphan(symbol=o.symbol, client_id=o.client_id, conditional=o.conditional)
+        for o in (*snapshot.conditionals, *snapshot.orders)
+        if parse(o.client_id) is not None and o.symbol not in held and o.symbol not in living
+    )
+
+
+def emergency_stop_price(position: ProtectPosition, rules: SymbolRules | None, stop_pct: Decimal) -> Decimal:
+    """Return a stop for a position we did not open: ``stop_pct`` from the mark, well inside liquidation."""
+    mark, long = position.mark_price, position.quantity > 0
+    price = mark * (1 - stop_pct) if long else mark * (1 + stop_pct)
+    if position.liquidation_price > 0:
+        edge = mark + (position.liquidation_price - mark) * LIQUIDATION_BUFFER
+        price = max(price, edge) if long else min(price, edge)
+    tick = rules.price_tick if rules else Decimal("0.00000001")
+    return (price / tick).quantize(Decimal(1), ROUND_HALF_UP) * tick
+
+
+def adopt(
+    position: ProtectPosition, stop: RestingOrder | None, rules: SymbolRules | None, stop_pct: Decimal, now_ms: int
+) -> TradeState:
+    """Return a trade for a position we find and did not open; an existing covering stop is kept."""
+    now_s = now_ms // 1000 * 1000
+    stop_price = stop.trigger_price if stop and stop.trigger_price else emergency_stop_price(position, rules, stop_pct)
+    zero, size = Decimal(0), abs(position.quantity)
+    return TradeState(
+        decision_id=f"{position.symbol}-{now_s}",
+        symbol=position.symbol,
+        side=held_side(position.quantity),
+        phase="open",
+        quantity=size,
+        filled=size,
+        exited=zero,
+        entry_price=position.entry_price,
+        decision_price=position.entry_price,
+        stop_id=stop.client_id if stop else "",
+        stop_price=stop_price,
+        stop_quantity=size,
+        entry_id=client_id(position.symbol, now_s, "entry"),
+        target_id="",
+        target_price=zero,
+        target_quantity=zero,
+        trail_id="",
+        trail_quantity=zero,
+        trail_callback_pct=zero,
+        close_id="",
+        leverage=0,
+        confidence=0.0,
+        risk_usd=zero,
+        opened_ms=now_ms,
+        expires_ms=now_ms,
+        changed_ms=now_ms,
+        adopted=True,
+        reason="adopted: found on the exchange",
+    )

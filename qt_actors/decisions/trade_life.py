@@ -1,0 +1,400 @@
+"""The life of one trade, as a fold: state and event in, state and commands out (DESIGN 5).
+
+Order of things: leverage → reduce-only stop, acknowledged → market entry → target and trailing stop → exits → flat.
+A stop that ends before its entry has filled makes the entry's fill close at once. Replies and stream events may come in
+any order and more than once; client ids say which order of which trade they speak of.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from qt_actors.decisions.ids import parse
+from qt_actors.decisions.trade_orders import cancel, close_order, conditional_order, entry_order, leverage_order
+from qt_actors.messages.base import Message
+from qt_actors.messages.orders import (
+    CancelOrder,
+    Command,
+    ConditionalUpdated,
+    Fill,
+    LookUpOrder,
+    OrderUpdated,
+    Purpose,
+)
+from qt_actors.messages.policy import EntryPlan, ReservationReleased
+from qt_actors.messages.positions import ExitReason, SnapshotRequested, TradeClosed, TradeOpened, TradeState
+
+ATTEMPTS_MAX: Final = 5
+"""Orders of one trade that may be placed again before it is closed at market instead."""
+ALREADY_PASSED: Final = frozenset({-2021, -4142})
+"""Exchange codes for "would trigger at once": the price is already beyond the trigger."""
+FINAL: Final = frozenset({"FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"})
+LOST: Final = frozenset({"CANCELED", "EXPIRED", "REJECTED"})
+ENDED: Final = frozenset({"closed", "abandoned"})
+ZERO: Final = Decimal(0)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A trade after an event, what to send, and what to tell the others."""
+
+    trade: TradeState
+    commands: tuple[Command, ...] = ()
+    events: tuple[Message, ...] = ()
+
+
+def _with(trade: TradeState, now_ms: int, **changes: object) -> TradeState:
+    return msgspec.structs.replace(trade, changed_ms=now_ms, **changes)
+
+
+def remaining(trade: TradeState) -> Decimal:
+    """Return the quantity still held."""
+    return trade.filled - trade.exited
+
+
+def is_ours(trade: TradeState, client_id: str, purpose: Purpose | None = None) -> bool:
+    """Tell whether the client id is of this trade (and of this purpose)."""
+    if client_id in {trade.stop_id, trade.target_id, trade.trail_id, trade.entry_id, trade.close_id, *trade.pending}:
+        said = parse(client_id)
+        return purpose is None or said is None or said.purpose == purpose
+    said = parse(client_id)
+    return (
+        said is not None
+        and said.close_time_ms == int(trade.decision_id.rsplit("-", 1)[1]) // 1000 * 1000
+        and (purpose is None or said.purpose == purpose)
+    )
+
+
+def purpose_of(trade: TradeState, client_id: str) -> Purpose | None:
+    """Return why the order exists, or None when it is not of this trade."""
+    if not client_id or not is_ours(trade, client_id):
+        return None
+    if client_id == trade.stop_id:
+        return "stop"
+    said = parse(client_id)
+    return said.purpose if said else None
+
+
+def begin(plan: EntryPlan, now_ms: int) -> Step:
+    """Start a trade from an admitted plan: the leverage first, nothing that needs margin yet."""
+    trade = TradeState(
+        decision_id=plan.decision_id,
+        symbol=plan.symbol,
+        side=plan.side,
+        phase="stopping",
+        quantity=plan.quantity,
+        filled=ZERO,
+        exited=ZERO,
+        entry_price=ZERO,
+        decision_price=plan.price,
+        stop_id="",
+        stop_price=plan.stop_price,
+        stop_quantity=plan.quantity,
+        entry_id="",
+        target_id="",
+        target_price=plan.target_price,
+        target_quantity=plan.target_quantity,
+        trail_id="",
+        trail_quantity=plan.trail_quantity,
+        trail_callback_pct=plan.trail_callback_pct,
+        close_id="",
+        leverage=plan.leverage,
+        confidence=plan.confidence,
+        risk_usd=plan.risk_usd,
+        opened_ms=now_ms,
+        expires_ms=plan.expires_ms,
+        changed_ms=now_ms,
+    )
+    return Step(trade, (leverage_order(trade),))
+
+
+def _place(trade: TradeState, now_ms: int, purpose: Purpose, quantity: Decimal, *, now: bool = False) -> Step:
+    """Send one conditional order; ``now``: a trail that starts at the current price."""
+    command = conditional_order(trade, purpose, quantity, activate=not now)
+    return Step(_with(trade, now_ms, pending=(*trade.pending, command.client_id)), (command,))
+
+
+def _abandon(trade: TradeState, now_ms: int, reason: str) -> Step:
+    """End a trade that never held anything; its stop, if any, is taken back."""
+    commands = tuple(cancel(trade, i) for i in (trade.stop_id,) if i)
+    ended = _with(trade, now_ms, phase="abandoned", reason=reason, pending=())
+    return Step(
+        ended, commands, (ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome=reason),)
+    )
+
+
+def on_leverage_set(trade: TradeState, now_ms: int) -> Step:
+    """Leverage stands: place the stop."""
+    if trade.phase != "stopping" or trade.pending or trade.stop_id:
+        return Step(trade)
+    return _place(trade, now_ms, "stop", trade.quantity)
+
+
+def on_leverage_refused(trade: TradeState, reason: str, now_ms: int) -> Step:
+    """No leverage, no trade: nothing has been placed."""
+    return _abandon(trade, now_ms, reason) if trade.phase == "stopping" else Step(trade)
+
+
+def on_accepted(trade: TradeState, client_id: str, status: str, executed: Decimal, now_ms: int) -> Step:
+    """Take the exchange's acknowledgement (or a look-up that found the order)."""
+    purpose = purpose_of(trade, client_id)
+    if purpose is None or trade.phase in ENDED:
+        late = trade.phase in ENDED and purpose in {"stop", "target", "trail"} and status not in FINAL
+        return Step(trade, (cancel(trade, client_id),) if late else ())
+    trade = _with(trade, now_ms, pending=tuple(i for i in trade.pending if i != client_id))
+    match purpose:
+        case "stop":
+            return _stop_accepted(trade, client_id, status, now_ms)
+        case "target" if status not in FINAL and client_id != trade.close_id:
+            return _armed(_with(trade, now_ms, target_id=client_id), now_ms)
+        case "trail" if status not in FINAL:
+            return _armed(_with(trade, now_ms, trail_id=client_id), now_ms)
+        case "entry" if executed > trade.filled or status in FINAL:
+            # Placement replies carry no price since 2026-07-14: ask, unless the stream was faster.
+            look_up = LookUpOrder(
+                reply_to="", priority="protect", client_id=client_id, symbol=trade.symbol, conditional=False
+            )
+            return Step(trade, (look_up,) if trade.phase == "entering" else ())
+        case _:
+            return Step(trade)
+
+
+def _stop_accepted(trade: TradeState, client_id: str, status: str, now_ms: int) -> Step:
+    if status in LOST or status == "FINISHED":
+        return on_refused(
+            msgspec.structs.replace(trade, pending=(*trade.pending, client_id)), client_id, 0, status, now_ms
+        )
+    old = trade.stop_id if trade.stop_id != client_id else ""
+    trade = _with(trade, now_ms, stop_id=client_id)
+    if trade.phase != "stopping":
+        return Step(trade, (cancel(trade, old),) if old else ())
+    if now_ms > trade.expires_ms:
+        return _abandon(trade, now_ms, "the signal expired before its entry could be sent")
+    command = entry_order(trade)
+    entering = _with(trade, now_ms, phase="entering", entry_id=command.client_id, pending=(command.client_id,))
+    return Step(entering, (command,))
+
+
+def _armed(trade: TradeState, now_ms: int) -> Step:
+    done = trade.target_id and (trade.trail_id or not trade.trail_quantity)
+    return Step(_with(trade, now_ms, phase="open") if trade.phase == "arming" and done else trade)
+
+
+def on_refused(trade: TradeState, client_id: str, code: int, reason: str, now_ms: int) -> Step:
+    """Take a no: ours (code 0), the exchange's, or an order that never arrived."""
+    if client_id not in trade.pending:
+        return Step(trade)  # answer to a cancel, or a repeat
+    purpose = purpose_of(trade, client_id)
+    trade = _with(trade, now_ms, pending=tuple(i for i in trade.pending if i != client_id))
+    text = f"{purpose} refused: {reason}" + (f" ({code})" if code else "")
+    if trade.phase in ENDED:
+        return Step(trade)
+    if purpose == "stop" and trade.phase == "stopping":
+        return _abandon(trade, now_ms, text)
+    if purpose == "entry":
+        return _entry_done(trade, now_ms, text)
+    if purpose == "close":
+        retry = _with(trade, now_ms, phase="open", close_id="")
+        return Step(retry, (), (SnapshotRequested(reason=text),))
+    if not remaining(trade):
+        return Step(trade)
+    return _again(trade, purpose, code, text, now_ms)
+
+
+def _again(trade: TradeState, purpose: Purpose | None, code: int, text: str, now_ms: int) -> Step:
+    """Place a refused protective order again by rule, or close at market when there is no rule left."""
+    trade = _with(trade, now_ms, attempts=trade.attempts + 1)
+    if purpose == "stop":
+        if trade.stop_id:
+            return Step(trade)  # the old stop still stands
+        if code in ALREADY_PASSED or trade.attempts > ATTEMPTS_MAX:
+            return close(trade, text, now_ms)
+        return _place(trade, now_ms, "stop", remaining(trade))
+    if trade.attempts > ATTEMPTS_MAX:
+        return Step(_with(trade, now_ms, phase="open") if trade.phase == "arming" else trade)
+    if purpose == "trail":
+        return _place(trade, now_ms, "trail", trade.trail_quantity, now=code in ALREADY_PASSED)
+    if code in ALREADY_PASSED:  # the target is already reached: take it at market
+        command = close_order(trade, min(trade.target_quantity, remaining(trade)), "target")
+        taken = _with(trade, now_ms, target_id=command.client_id, pending=(*trade.pending, command.client_id))
+        step = _armed(taken, now_ms)
+        return Step(step.trade, (command,))
+    return _place(trade, now_ms, "target", min(trade.target_quantity, remaining(trade)))
+
+
+def on_entry_found(trade: TradeState, status: str, executed: Decimal, price: Decimal, now_ms: int) -> Step:
+    """Take what a look-up says of the entry; cumulative, so repeats change nothing."""
+    if trade.phase != "entering":
+        return Step(trade)
+    trade = _with(trade, now_ms, pending=tuple(i for i in trade.pending if i != trade.entry_id))
+    if executed > trade.filled:
+        trade = _with(trade, now_ms, filled=executed, entry_price=price)
+    return _entry_done(trade, now_ms, f"entry ended {status}") if status in FINAL else Step(trade)
+
+
+def on_order(trade: TradeState, event: OrderUpdated, now_ms: int) -> Step:
+    """Take one ORDER_TRADE_UPDATE of the trade's symbol."""
+    purpose = purpose_of(trade, event.client_id)
+    if purpose == "entry":
+        if event.executed_quantity > trade.filled:
+            trade = _with(trade, now_ms, filled=event.executed_quantity, entry_price=event.average_price)
+        if event.fill is not None and event.fill.trade_id > trade.last_trade_id:
+            fee = trade.commission_usd + event.fill.commission
+            trade = _with(trade, now_ms, commission_usd=fee, last_trade_id=event.fill.trade_id)
+        if event.status in FINAL and trade.phase == "entering":
+            left = tuple(i for i in trade.pending if i != event.client_id)
+            return _entry_done(_with(trade, now_ms, pending=left), now_ms, f"entry ended {event.status}")
+        return Step(trade)
+    if event.fill is not None:
+        return on_exit_fill(trade, event.fill, now_ms)
+    if purpose == "close" and event.status in FINAL and remaining(trade) > 0 and trade.phase == "closing":
+        return Step(
+            _with(trade, now_ms, phase="open", close_id=""), (), (SnapshotRequested(reason="close ended early"),)
+        )
+    return Step(trade)
+
+
+def on_exit_fill(trade: TradeState, fill: Fill, now_ms: int) -> Step:
+    """Count an execution that reduces the trade, once; manual ones and liquidations included."""
+    if fill.side == trade.side or fill.trade_id <= trade.last_trade_id or trade.phase in ENDED:
+        return Step(trade)
+    kind = _exit_kind(trade, fill.client_id)
+    trade = _with(
+        trade,
+        now_ms,
+        exited=min(trade.filled, trade.exited + fill.quantity),
+        exit_notional=trade.exit_notional + fill.quantity * fill.price,
+        realized_usd=trade.realized_usd + fill.realized_pnl,
+        commission_usd=trade.commission_usd + fill.commission,
+        last_trade_id=fill.trade_id,
+        exits=trade.exits if kind in trade.exits else (*trade.exits, kind),
+    )
+    return _closed(trade, now_ms) if remaining(trade) <= 0 else Step(trade)
+
+
+def _exit_kind(trade: TradeState, client_id: str) -> ExitReason:
+    if client_id.startswith(("autoclose-", "adl_autoclose")):
+        return "liquidation"
+    match purpose_of(trade, client_id):
+        case "stop" | "target" | "trail" as kind:
+            return kind
+        case "close":
+            return "manual" if trade.reason.startswith("manual") else "policy"
+        case _:
+            return "external"
+
+
+def on_conditional(trade: TradeState, event: ConditionalUpdated, now_ms: int) -> Step:
+    """Take one ALGO_UPDATE: a protective order that ended by itself is replaced, or the trade is closed."""
+    if trade.phase in ENDED or event.status not in LOST:
+        return Step(trade)
+    if event.client_id == trade.stop_id:
+        trade = _with(trade, now_ms, stop_id="")
+        if trade.phase == "stopping":
+            return _abandon(trade, now_ms, f"the stop ended {event.status} before its entry")
+        if trade.phase == "entering" or not remaining(trade):
+            return Step(trade)  # the entry's end decides
+        code = -2021 if event.status == "REJECTED" else 0
+        return _again(trade, "stop", code, f"the stop ended {event.status} {event.reason}".strip(), now_ms)
+    if event.client_id in {trade.target_id, trade.trail_id} and remaining(trade) > 0:
+        purpose: Purpose = "target" if event.client_id == trade.target_id else "trail"
+        gone = {"target_id": ""} if purpose == "target" else {"trail_id": ""}
+        trade = _with(trade, now_ms, **gone)
+        return _again(trade, purpose, 0, f"the {purpose} ended {event.status}", now_ms)
+    return Step(trade)
+
+
+def _entry_done(trade: TradeState, now_ms: int, reason: str) -> Step:
+    if not trade.filled:
+        return _abandon(trade, now_ms, reason)
+    opened = TradeOpened(
+        decision_id=trade.decision_id,
+        symbol=trade.symbol,
+        side=trade.side,
+        quantity=trade.filled,
+        entry_price=trade.entry_price,
+        decision_price=trade.decision_price,
+        stop_price=trade.stop_price,
+        target_price=trade.target_price,
+        confidence=trade.confidence,
+        leverage=trade.leverage,
+        risk_usd=trade.risk_usd,
+        opened_ms=now_ms,
+        adopted=trade.adopted,
+    )
+    released = ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome="opened")
+    if trade.filled < trade.quantity:  # a partial fill is not split again
+        trade = _with(trade, now_ms, target_quantity=trade.filled, trail_quantity=ZERO)
+    trade = _with(trade, now_ms, phase="arming", opened_ms=now_ms)
+    if not trade.stop_id:
+        step = close(trade, "the stop was gone when the entry filled", now_ms)
+        return Step(step.trade, step.commands, (opened, released))
+    first = _place(trade, now_ms, "target", trade.target_quantity)
+    if not trade.trail_quantity:
+        return Step(first.trade, first.commands, (opened, released))
+    second = _place(first.trade, now_ms, "trail", trade.trail_quantity)
+    return Step(second.trade, (*first.commands, *second.commands), (opened, released))
+
+
+def close(trade: TradeState, reason: str, now_ms: int) -> Step:
+    """Close what is left at market, reduce-only; the stop stays until the position is flat."""
+    if trade.phase in {"closing", "stopping", "entering", *ENDED} or not remaining(trade):
+        return Step(trade)
+    trade = _with(trade, now_ms, attempts=trade.attempts + 1, reason=reason)
+    command = close_order(trade, remaining(trade), "close")
+    closing = _with(
+        trade, now_ms, phase="closing", close_id=command.client_id, pending=(*trade.pending, command.client_id)
+    )
+    return Step(closing, (command,))
+
+
+def protect(trade: TradeState, now_ms: int, *, passed: bool) -> Step:
+    """Place the stop that the exchange no longer shows; ``passed``: its price lies behind the mark already."""
+    if trade.phase in ENDED or not remaining(trade):
+        return Step(trade)
+    gone = _with(trade, now_ms, stop_id="")
+    return _again(gone, "stop", -2021 if passed else 0, "protection was missing", now_ms)
+
+
+def on_position_gone(trade: TradeState, now_ms: int) -> Step:
+    """End a trade whose position the exchange no longer has and whose fills cannot be told apart."""
+    if trade.phase in ENDED:
+        return Step(trade)
+    if not trade.filled:
+        return _abandon(trade, now_ms, "no position and no fill")
+    kinds = trade.exits or ("external",)
+    return _closed(_with(trade, now_ms, exits=kinds, exited=trade.filled), now_ms)
+
+
+def _closed(trade: TradeState, now_ms: int) -> Step:
+    live = (trade.stop_id, trade.target_id, trade.trail_id)
+    conditionals: tuple[CancelOrder, ...] = tuple(cancel(trade, i) for i in live if i)
+    ended = _with(trade, now_ms, phase="closed", pending=())
+    exit_price = trade.exit_notional / trade.exited if trade.exited and trade.exit_notional else ZERO
+    sign = 1 if trade.side == "BUY" else -1
+    slip = (
+        sign * float((trade.entry_price - trade.decision_price) / trade.decision_price) if trade.decision_price else 0.0
+    )
+    told = TradeClosed(
+        decision_id=trade.decision_id,
+        symbol=trade.symbol,
+        side=trade.side,
+        quantity=trade.filled,
+        entry_price=trade.entry_price,
+        exit_price=exit_price,
+        opened_ms=trade.opened_ms,
+        closed_ms=now_ms,
+        exit_reason=trade.exits[-1] if trade.exits else "external",  # type: ignore[arg-type] # exits hold ExitReason texts
+        exits=trade.exits,
+        realized_usd=trade.realized_usd,
+        commission_usd=trade.commission_usd,
+        risk_usd=trade.risk_usd,
+        slippage_bps=slip * 1e4,
+        mfe_pct=trade.mfe_pct,
+        mae_pct=trade.mae_pct,
+        confidence=trade.confidence,
+        adopted=trade.adopted,
+    )
+    return Step(ended, conditionals, (told,))
