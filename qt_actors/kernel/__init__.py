@@ -1,1 +1,49 @@
-"""placeholder"""
+"""The supervision kernel, on pykka: actors, addresses, mailboxes, supervisors, timers, two runtimes. No trading."""
+
+from qt_actors.kernel.actor import Actor
+from qt_actors.kernel.address import Address
+from qt_actors.kernel.clocks import Clock, ScaledClock, VirtualClock, WallClock
+from qt_actors.kernel.errors import (
+    AskInHandlerError,
+    EscalationError,
+    Fenced,
+    KernelError,
+    MailboxFullError,
+    SpecError,
+    UnansweredError,
+)
+from qt_actors.kernel.mailbox import Policy, bounded, conflate, drop_oldest
+from qt_actors.kernel.messages import ActorState, DeadLetter, Down, Restart, TimerFired, Up
+from qt_actors.kernel.restarts import Backoff
+from qt_actors.kernel.spec import ChildSpec, SupervisorSpec
+from qt_actors.kernel.threads import ThreadRuntime
+
+__all__ = [
+    "Actor",
+    "ActorState",
+    "Address",
+    "AskInHandlerError",
+    "Backoff",
+    "ChildSpec",
+    "Clock",
+    "DeadLetter",
+    "Down",
+    "EscalationError",
+    "Fenced",
+    "KernelError",
+    "MailboxFullError",
+    "Policy",
+    "Restart",
+    "ScaledClock",
+    "SpecError",
+    "SupervisorSpec",
+    "ThreadRuntime",
+    "TimerFired",
+    "UnansweredError",
+    "Up",
+    "VirtualClock",
+    "WallClock",
+    "bounded",
+    "conflate",
+    "drop_oldest",
+]

@@ -1,0 +1,52 @@
+"""Messages that nobody handled: kept (the newest), counted (all), told to whoever subscribed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qt_actors.kernel.messages import DeadLetter
+
+logger = logging.getLogger(__name__)
+
+
+class DeadLetters:
+    """Thread-safe; subscribers are called on the thread that produced the letter and must be quick."""
+
+    def __init__(self, kept_max: int = 1000) -> None:
+        self._lock = threading.Lock()
+        self._kept: deque[DeadLetter] = deque(maxlen=kept_max)
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._subscribers: list[Callable[[DeadLetter], None]] = []
+
+    def subscribe(self, callback: Callable[[DeadLetter], None]) -> None:
+        """Call `callback(letter)` for each letter from now on."""
+        with self._lock:
+            self._subscribers.append(callback)
+
+    def add(self, letter: DeadLetter) -> None:
+        """Keep, count, tell. A failing subscriber is logged and harms nobody."""
+        with self._lock:
+            self._kept.append(letter)
+            self._counts[type(letter.message).__name__, letter.reason] += 1
+            subscribers = tuple(self._subscribers)
+        for callback in subscribers:
+            try:
+                callback(letter)
+            except Exception:
+                logger.exception("a dead letter subscriber failed on %s", type(letter.message).__name__)
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many per (message class, reason), since the start."""
+        with self._lock:
+            return dict(self._counts)
+
+    def kept(self) -> tuple[DeadLetter, ...]:
+        """The newest letters, oldest first."""
+        with self._lock:
+            return tuple(self._kept)

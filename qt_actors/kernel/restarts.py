@@ -1,0 +1,79 @@
+"""Pure: how often a child may be restarted and how long it waits (OTP's restart intensity, Pekko's backoff)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Delay before a restart: min(max, initial * factor^streak) * (1 + jitter * draw); real milliseconds.
+
+    The streak of failures is forgotten after `reset_after_ms` of health.
+    """
+
+    initial_ms: int = 100
+    max_ms: int = 10_000
+    factor: float = 2.0
+    jitter: float = 0.2
+    reset_after_ms: int = 60_000
+
+    def delay_ms(self, streak: int, draw: float) -> int:
+        """Delay after `streak` earlier failures in a row; `draw` in [0, 1) is the caller's chance."""
+        # the exponent is capped so that a long streak cannot overflow a float
+        raw_ms = min(float(self.max_ms), self.initial_ms * self.factor ** min(streak, 64))
+        return round(raw_ms * (1 + self.jitter * draw))
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """At most `intensity` restarts within `period_ms` of real time, over all children of one supervisor."""
+
+    intensity: int = 5
+    period_ms: int = 60_000
+
+
+class RestartAfter(msgspec.Struct, frozen=True):
+    """Restart the child in `delay_ms`; remember `failures_ms` and `streak` for the next verdict."""
+
+    delay_ms: int
+    failures_ms: tuple[int, ...]
+    streak: int
+
+
+class BudgetExceeded(msgspec.Struct, frozen=True):
+    """Too many failures: the supervisor gives up."""
+
+    failures: int
+    period_ms: int
+
+
+def restart_verdict(
+    failures_ms: tuple[int, ...],
+    streak: int,
+    healthy_ms: int,
+    now_ms: int,
+    budget: Budget,
+    backoff: Backoff,
+    draw: float,
+) -> RestartAfter | BudgetExceeded:
+    """What follows a failure at `now_ms`.
+
+    Args:
+        failures_ms: times of the earlier failures of all children of this supervisor.
+        streak: failures in a row of this child before this one.
+        healthy_ms: how long this child had been up.
+        now_ms: monotonic time, as `failures_ms`.
+        budget: failures allowed in a sliding window.
+        backoff: how the delay grows.
+        draw: in [0, 1), for the jitter.
+    """
+    recent = (*(at_ms for at_ms in failures_ms if at_ms > now_ms - budget.period_ms), now_ms)
+    if len(recent) > budget.intensity:
+        return BudgetExceeded(len(recent), budget.period_ms)
+    if healthy_ms >= backoff.reset_after_ms:
+        streak = 0
+    return RestartAfter(backoff.delay_ms(streak, draw), recent, streak + 1)
+
+
+def slowest_exhaustion_ms(budget: Budget, backoff: Backoff) -> int:
+    """How long a child that fails at once takes to use up the budget; from the period on, it never escalates."""
+    return sum(backoff.delay_ms(streak, 1.0) for streak in range(budget.intensity))
