@@ -14,6 +14,7 @@ import msgspec
 
 from qt_actors.decisions.ids import parse
 from qt_actors.decisions.trade_orders import cancel, close_order, conditional_order, entry_order, leverage_order
+from qt_actors.decisions.trade_reports import closed_report, opened_report
 from qt_actors.messages.base import Message
 from qt_actors.messages.orders import (
     CancelOrder,
@@ -25,7 +26,7 @@ from qt_actors.messages.orders import (
     Purpose,
 )
 from qt_actors.messages.policy import EntryPlan, ReservationReleased
-from qt_actors.messages.positions import ExitReason, SnapshotRequested, TradeClosed, TradeOpened, TradeState
+from qt_actors.messages.positions import ExitReason, SnapshotRequested, TradeState
 
 ATTEMPTS_MAX: Final = 5
 """Orders of one trade that may be placed again before it is closed at market instead."""
@@ -196,8 +197,7 @@ def on_refused(trade: TradeState, client_id: str, code: int, reason: str, now_ms
     if purpose == "entry":
         return _entry_done(trade, now_ms, text)
     if purpose == "close":
-        retry = _with(trade, now_ms, phase="open", close_id="")
-        return Step(retry, (), (SnapshotRequested(reason=text),))
+        return _close_failed(trade, text, now_ms)
     if not remaining(trade):
         return Step(trade)
     return _again(trade, purpose, code, text, now_ms)
@@ -222,6 +222,16 @@ def _again(trade: TradeState, purpose: Purpose | None, code: int, text: str, now
         step = _armed(taken, now_ms)
         return Step(step.trade, (command,))
     return _place(trade, now_ms, "target", min(trade.target_quantity, remaining(trade)))
+
+
+def _close_failed(trade: TradeState, text: str, now_ms: int) -> Step:
+    """Ask what is left; meanwhile the position must not stand without a stop."""
+    trade = _with(trade, now_ms, phase="open", close_id="", attempts=trade.attempts + 1)
+    asked = (SnapshotRequested(reason=text),)
+    if trade.stop_id or trade.attempts > 2 * ATTEMPTS_MAX:
+        return Step(trade, (), asked)
+    step = _place(trade, now_ms, "stop", remaining(trade))
+    return Step(step.trade, step.commands, asked)
 
 
 def on_entry_found(trade: TradeState, status: str, executed: Decimal, price: Decimal, now_ms: int) -> Step:
@@ -250,15 +260,14 @@ def on_order(trade: TradeState, event: OrderUpdated, now_ms: int) -> Step:
     if event.fill is not None:
         return on_exit_fill(trade, event.fill, now_ms)
     if purpose == "close" and event.status in FINAL and remaining(trade) > 0 and trade.phase == "closing":
-        return Step(
-            _with(trade, now_ms, phase="open", close_id=""), (), (SnapshotRequested(reason="close ended early"),)
-        )
+        return _close_failed(trade, "close ended early", now_ms)
     return Step(trade)
 
 
 def on_exit_fill(trade: TradeState, fill: Fill, now_ms: int) -> Step:
     """Count an execution that reduces the trade, once; manual ones and liquidations included."""
-    if fill.side == trade.side or fill.trade_id <= trade.last_trade_id or trade.phase in ENDED:
+    before_us = trade.adopted and fill.time_ms < trade.opened_ms
+    if fill.side == trade.side or fill.trade_id <= trade.last_trade_id or trade.phase in ENDED or before_us:
         return Step(trade)
     kind = _exit_kind(trade, fill.client_id)
     trade = _with(
@@ -309,21 +318,7 @@ def on_conditional(trade: TradeState, event: ConditionalUpdated, now_ms: int) ->
 def _entry_done(trade: TradeState, now_ms: int, reason: str) -> Step:
     if not trade.filled:
         return _abandon(trade, now_ms, reason)
-    opened = TradeOpened(
-        decision_id=trade.decision_id,
-        symbol=trade.symbol,
-        side=trade.side,
-        quantity=trade.filled,
-        entry_price=trade.entry_price,
-        decision_price=trade.decision_price,
-        stop_price=trade.stop_price,
-        target_price=trade.target_price,
-        confidence=trade.confidence,
-        leverage=trade.leverage,
-        risk_usd=trade.risk_usd,
-        opened_ms=now_ms,
-        adopted=trade.adopted,
-    )
+    opened = opened_report(trade, now_ms)
     released = ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome="opened")
     if trade.filled < trade.quantity:  # a partial fill is not split again
         trade = _with(trade, now_ms, target_quantity=trade.filled, trail_quantity=ZERO)
@@ -372,29 +367,4 @@ def _closed(trade: TradeState, now_ms: int) -> Step:
     live = (trade.stop_id, trade.target_id, trade.trail_id)
     conditionals: tuple[CancelOrder, ...] = tuple(cancel(trade, i) for i in live if i)
     ended = _with(trade, now_ms, phase="closed", pending=())
-    exit_price = trade.exit_notional / trade.exited if trade.exited and trade.exit_notional else ZERO
-    sign = 1 if trade.side == "BUY" else -1
-    slip = (
-        sign * float((trade.entry_price - trade.decision_price) / trade.decision_price) if trade.decision_price else 0.0
-    )
-    told = TradeClosed(
-        decision_id=trade.decision_id,
-        symbol=trade.symbol,
-        side=trade.side,
-        quantity=trade.filled,
-        entry_price=trade.entry_price,
-        exit_price=exit_price,
-        opened_ms=trade.opened_ms,
-        closed_ms=now_ms,
-        exit_reason=trade.exits[-1] if trade.exits else "external",  # type: ignore[arg-type] # exits hold ExitReason texts
-        exits=trade.exits,
-        realized_usd=trade.realized_usd,
-        commission_usd=trade.commission_usd,
-        risk_usd=trade.risk_usd,
-        slippage_bps=slip * 1e4,
-        mfe_pct=trade.mfe_pct,
-        mae_pct=trade.mae_pct,
-        confidence=trade.confidence,
-        adopted=trade.adopted,
-    )
-    return Step(ended, conditionals, (told,))
+    return Step(ended, conditionals, (closed_report(trade, now_ms),))

@@ -1,0 +1,55 @@
+"""What is told of a trade when it opens and when it ends."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qt_actors.messages.positions import TradeClosed, TradeOpened, TradeState
+
+
+def opened_report(trade: TradeState, now_ms: int) -> TradeOpened:
+    """Return the report of a trade whose entry has just filled."""
+    return TradeOpened(
+        decision_id=trade.decision_id,
+        symbol=trade.symbol,
+        side=trade.side,
+        quantity=trade.filled,
+        entry_price=trade.entry_price,
+        decision_price=trade.decision_price,
+        stop_price=trade.stop_price,
+        target_price=trade.target_price,
+        confidence=trade.confidence,
+        leverage=trade.leverage,
+        risk_usd=trade.risk_usd,
+        opened_ms=now_ms,
+        adopted=trade.adopted,
+    )
+
+
+def closed_report(trade: TradeState, now_ms: int) -> TradeClosed:
+    """Return the report of a trade that is flat; slippage is signed against us, in basis points of the decision price."""
+    exit_price = trade.exit_notional / trade.exited if trade.exited and trade.exit_notional else Decimal(0)
+    sign = 1 if trade.side == "BUY" else -1
+    slip = (
+        sign * float((trade.entry_price - trade.decision_price) / trade.decision_price) if trade.decision_price else 0.0
+    )
+    return TradeClosed(
+        decision_id=trade.decision_id,
+        symbol=trade.symbol,
+        side=trade.side,
+        quantity=trade.filled,
+        entry_price=trade.entry_price,
+        exit_price=exit_price,
+        opened_ms=trade.opened_ms,
+        closed_ms=now_ms,
+        exit_reason=trade.exits[-1] if trade.exits else "external",  # type: ignore[arg-type] # exits hold ExitReason texts
+        exits=trade.exits,
+        realized_usd=trade.realized_usd,
+        commission_usd=trade.commission_usd,
+        risk_usd=trade.risk_usd,
+        slippage_bps=slip * 1e4,
+        mfe_pct=trade.mfe_pct,
+        mae_pct=trade.mae_pct,
+        confidence=trade.confidence,
+        adopted=trade.adopted,
+    )

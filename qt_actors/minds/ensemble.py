@@ -1,0 +1,99 @@
+"""Ensemble: gathers the votes of a bar and says one signal a symbol.
+
+Owns: the bar being voted on.
+Hears: the feature batch that opens a vote, regimes, votes.
+Says: signals to the orchestrator and the position monitor; the log line of every symbol that may be traded.
+Never: waits past its deadline: who is late is skipped, and said so.
+On restart: the open vote is lost; the orchestrator closes that bar's decisions without signals.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from config.settings import Settings
+from qt_actors.decisions.voting import log_line, signals_of
+from qt_actors.kernel import Actor, TimerFired
+from qt_actors.messages.signals import MODELS, FeatureBatch, RegimesRead, Votes
+from qt_actors.messages.system import Measured
+from qt_actors.ports import Mailbox
+
+LOG = logging.getLogger("qt.ensemble")
+VOTE_DEADLINE_MS = 2000
+"""Real time from the batch to the last vote waited for; a whole cycle takes about a tenth of it."""
+
+
+class EnsembleWiring(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ensemble needs from outside."""
+
+    settings: Settings
+    listeners: tuple[Mailbox, ...]
+    telemetry: Mailbox
+
+
+class Ensemble(Actor):
+    """See the module's card."""
+
+    def __init__(self, wiring: EnsembleWiring) -> None:
+        """Keep the wiring."""
+        super().__init__()
+        self._wiring = wiring
+        self._batch: FeatureBatch | None = None
+        self._regimes: RegimesRead | None = None
+        self._votes: dict[str, Votes] = {}
+        self._cycles = 0
+        self._late = 0
+
+    def handle(self, message: object) -> None:
+        """One case a message."""
+        match message:
+            case FeatureBatch():
+                if self._batch is not None:
+                    self._conclude()
+                self._batch = message
+                self.timer("deadline", VOTE_DEADLINE_MS, real=True)
+                self._regimes, self._votes = None, {}
+            case RegimesRead(close_time_ms=close_time_ms) if self._is_open(close_time_ms):
+                self._regimes = message
+            case Votes(model=model, close_time_ms=close_time_ms) if self._is_open(close_time_ms):
+                self._votes[model] = message
+            case Votes():
+                self._late += 1
+            case TimerFired(key="deadline") if self._batch is not None:
+                self._conclude()
+            case _:
+                return
+        if self._batch is not None and self._regimes is not None and len(self._votes) == len(MODELS):
+            self._conclude()
+
+    def statistics(self) -> Mapping[str, object]:
+        """Return what the tree view shows."""
+        return {"cycles": self._cycles, "late_votes": self._late}
+
+    def _is_open(self, close_time_ms: int) -> bool:
+        return self._batch is not None and self._batch.close_time_ms == close_time_ms
+
+    def _conclude(self) -> None:
+        batch, regimes = self._batch, self._regimes
+        assert batch is not None  # noqa: S101 # both callers have looked
+        self.cancel_timer("deadline")
+        self._batch, self._cycles = None, self._cycles + 1
+        if regimes is None:
+            regimes = RegimesRead(
+                close_time_ms=batch.close_time_ms,
+                symbols=batch.symbols,
+                regimes=("NORMAL",) * len(batch.symbols),
+                market="NORMAL",
+            )
+        votes = [self._votes[m] for m in MODELS if m in self._votes]
+        told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms())
+        for listener in self._wiring.listeners:
+            listener.tell(told)
+        for signal in told.signals:
+            if signal.action != "HOLD":
+                LOG.info(log_line(signal))
+        strongest = max((s.confidence for s in told.signals if s.action != "HOLD"), default=0.0)
+        self._wiring.telemetry.tell(Measured(metric="qt_ensemble_confidence", value=strongest))
