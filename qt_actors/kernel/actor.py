@@ -83,7 +83,8 @@ class Actor(pykka.Actor):
     def __init__(self) -> None:
         super().__init__()
         self._own: Incarnation = _unstarted
-        self._run: Callable[[object], object] = self.handle
+        self._run: Callable[[Any], None] = self.handle
+        self._heed: Callable[[Any], None] = self._obey
         self._monotonic_s: Callable[[], float] = _never
 
     def on_start(self) -> None:
@@ -188,6 +189,9 @@ class Actor(pykka.Actor):
         self._own = own
         self.actor_inbox = inbox  # type: ignore[assignment]  # our envelope has the two fields pykka reads
         self._monotonic_s = own.runtime.monotonic_s
+        self._run = own.runtime.guard(own, self.handle)
+        if self._supervises:
+            self._heed = own.runtime.guard(own, self._obey)
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -216,9 +220,10 @@ class Actor(pykka.Actor):
         own = self._own
         envelope = own.current
         own.busy_since_s = self._monotonic_s()
+        own.last_message = message.__class__.__name__
         try:
             if envelope is not None and envelope.system:
-                self._obey(message)
+                self._heed(message)
             else:
                 self._run(message)
             if envelope is not None and envelope.answer is not None:
@@ -226,7 +231,6 @@ class Actor(pykka.Actor):
         except BaseException as error:  # noqa: BLE001 -- pykka would stop every actor of the process on SystemExit
             self._end(error)
             return
-        own.last_message = message.__class__.__name__
         own.current = None
         own.busy_since_s = None
 

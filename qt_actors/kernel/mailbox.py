@@ -70,8 +70,10 @@ class Mailbox:
         self._wakeup: Any = None
         self._closed = False
 
-    def configure(self, policies: Mapping[type, Policy], limit: int) -> None:
-        """Set the receiver's policies; what already waits is sorted by the new ones."""
+    def configure(
+        self, policies: Mapping[type, Policy], limit: int, arrive: Callable[[Mailbox, Envelope], None]
+    ) -> None:
+        """Set the receiver's policies; what already waits arrives anew under them."""
         with self._lock:
             self._policies = dict(policies)
             self._limit = limit
@@ -82,10 +84,7 @@ class Mailbox:
             self._ruled = 0
         for envelope in waiting:
             envelope.policy = envelope.slot = None
-            try:
-                self.offer(envelope)
-            except MailboxFullError:
-                self._bury(envelope, "overflow")
+            arrive(self, envelope)
 
     @property
     def depth(self) -> int:
@@ -216,7 +215,7 @@ class Mailbox:
             envelope.slot = (kind, policy.key(envelope.message))
             waiting = self._slots.get(envelope.slot)
             if waiting is not None:
-                for field in ("message", "number", "trace", "parent", "sender", "deadline_ms"):
+                for field in ("message", "number", "trace", "parent", "sender", "deadline_ms", "incarnation"):
                     setattr(waiting, field, getattr(envelope, field))
                 self.conflated += 1
                 return False, None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qt_actors.kernel.address import Address
 from qt_actors.kernel.dead_letters import DeadLetters
-from qt_actors.kernel.errors import Fenced, KernelError
+from qt_actors.kernel.errors import Fenced, KernelError, MailboxFullError
 from qt_actors.kernel.mailbox import Mailbox
 from qt_actors.kernel.messages import DeadLetter, Envelope, TimerFired
 from qt_actors.kernel.watches import Watches
@@ -78,6 +78,13 @@ class Post(ABC):
     def carrier(self, mailbox: Mailbox) -> Callable[[Envelope], None]:
         """What an address calls to send."""
         return mailbox.offer
+
+    def arrive(self, mailbox: Mailbox, envelope: Envelope) -> None:
+        """Deliver something whose sender cannot be told any more that the mailbox is full."""
+        try:
+            mailbox.offer(envelope)
+        except MailboxFullError:
+            self.bury(mailbox.path, envelope, "overflow")
 
     def return_address(self, own: Incarnation) -> Address:
         """An address that reaches this incarnation only."""

@@ -6,11 +6,11 @@ import logging
 import threading
 import traceback
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qt_actors.kernel.actor import Actor, Inbox
 from qt_actors.kernel.errors import EscalationError, Fenced, KernelError
-from qt_actors.kernel.incarnation import Incarnation
+from qt_actors.kernel.incarnation import Incarnation, here
 from qt_actors.kernel.messages import Down, Envelope, GiveUp, Stop, Up
 from qt_actors.kernel.node import Node, summary
 from qt_actors.kernel.post import Post
@@ -18,6 +18,9 @@ from qt_actors.kernel.spec import ChildSpec, SupervisorSpec
 from qt_actors.kernel.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from queue import SimpleQueue
+
     from qt_actors.kernel.clocks import Clock
     from qt_actors.kernel.messages import ActorState
 
@@ -46,6 +49,7 @@ class Runtime(Post):
         self._abandoned_max = abandoned_max
         self._root: str | None = None
         self._abandoned: dict[Incarnation, str] = {}
+        self._stuck: set[Incarnation] = set()
 
     # For everybody
 
@@ -57,7 +61,7 @@ class Runtime(Post):
         self._root = tree.id
         for path, spec in tree.walk():
             mailbox = self.mailbox(path)
-            mailbox.configure(spec.mailbox, spec.mailbox_max)
+            mailbox.configure(spec.mailbox, spec.mailbox_max, self.arrive)
             self._nodes[path] = Node(path, spec, mailbox)
         self._open()
         self.spawn(tree.id, ChildSpec(tree.id, tree), None)
@@ -80,6 +84,10 @@ class Runtime(Post):
 
         Returns True when everybody ended in order and in time.
         """
+
+    @abstractmethod
+    def await_item(self, items: SimpleQueue[Any], timeout_s: float) -> Any:
+        """For probes: the next item; `queue.Empty` when the time is up."""
 
     # For supervisors
 
@@ -106,31 +114,37 @@ class Runtime(Post):
             node.mailbox.offer_system(envelope)
 
     def abandon(self, path: str, incarnation: int, reason: str) -> str | None:
-        """Fence an incarnation off: it can hear and say nothing more, whenever it wakes.
+        """Fence a stuck incarnation off: it can hear and say nothing more, whenever it wakes.
 
-        Returns where it was stuck; None when it is not the current one or has just ended by itself.
+        Returns where it is stuck; None when it is not the current one or has just ended by itself. More stuck ones than
+        `abandoned_max` at a time: the tree is beyond repair.
         """
+        own = self._nodes[path].live
+        if own is None or own.number != incarnation or not self._fence_off(own, reason):
+            return None
+        self._stuck.add(own)
+        logger.error("%s#%d abandoned: %s", path, own.number, self._abandoned.get(own, reason))
+        if len(self._stuck) > self._abandoned_max:
+            self._beyond_repair(f"{len(self._stuck)} abandoned actors are stuck, allowed are {self._abandoned_max}")
+        return self._where(own)
+
+    def _fence_off(self, own: Incarnation, reason: str) -> bool:
         with self._lock:
-            node = self._nodes[path]
-            own = node.live
-            if own is None or own.number != incarnation or not own.mailbox.disown(own, fence=True):
-                return None
+            node = self._nodes[own.path]
+            if not own.mailbox.disown(own, fence=True):
+                return False
             node.live = None
             node.epoch += 1
-            stuck_at = self._where(own)
-            node.last_error = f"{reason}{stuck_at}"
-            self._abandoned[own] = node.last_error
+            node.last_error = reason
+            self._abandoned[own] = reason
             self._part(own)
-            self._absent(node, Down(path, own.number, node.last_error))
+            self._absent(node, Down(own.path, own.number, reason))
         if own.current is not None and not own.current.system:
-            self._unfinished(own, own.current, "abandoned", node.last_error)
+            self._unfinished(own, own.current, "abandoned", reason)
         self._wake(own)
-        logger.error("%s#%d abandoned: %s", path, own.number, node.last_error)
         if own.spec.supervises:
-            self._abandon_below(path)
-        if len(self._abandoned) > self._abandoned_max:
-            self._beyond_repair(f"{len(self._abandoned)} abandoned actors still run, allowed are {self._abandoned_max}")
-        return stuck_at
+            self._abandon_below(own.path)
+        return True
 
     def busy_ms(self, path: str) -> int:
         """For how long the current message of `path` has been handled; 0 when it waits."""
@@ -199,6 +213,10 @@ class Runtime(Post):
     def _where(self, _own: Incarnation) -> str:
         return ""
 
+    def guard(self, _own: Incarnation, call: Callable[[Any], None]) -> Callable[[Any], None]:
+        """What runs a handler; the deterministic runtime may let it fail."""
+        return call
+
     def call_on_start(self, actor: Actor) -> None:
         """Run `on_start`; the deterministic runtime may let it fail."""
         actor.on_start()
@@ -222,6 +240,7 @@ class Runtime(Post):
         self._part(own)
         with self._lock:
             self._abandoned.pop(own, None)
+            self._stuck.discard(own)
         if not owned:
             return
         failure = own.failure
@@ -272,8 +291,7 @@ class Runtime(Post):
         """A supervisor's children do not outlive it."""
         for node in reversed(self._nodes.values()):
             own = node.live
-            if node.path.startswith(f"{path}/") and own is not None:
-                self.abandon(node.path, own.number, "its supervisor is gone")
+            if node.path.startswith(f"{path}/") and own is not None and self._fence_off(own, "its supervisor is gone"):
                 node.state = "idle"
 
     def _beyond_repair(self, reason: str) -> None:
@@ -285,6 +303,11 @@ class Runtime(Post):
         number = self.next_number()
         self._nodes[path].mailbox.offer_system(Envelope(message, number, number, 0, ""))
 
+    def _only_outside(self, what: str) -> None:
+        if here.own is not None:
+            msg = f"{here.own.path} tried to {what} its own runtime: only main does"
+            raise KernelError(msg)
+
     def _close_all(self) -> None:
         for mailbox in tuple(self._mailboxes.values()):
             mailbox.close()
@@ -292,6 +315,6 @@ class Runtime(Post):
     def _leave(self) -> None:
         """Abandon whoever is left after a stop that ran out of time."""
         for node in reversed(self._nodes.values()):
-            if node.live is not None:
-                self.abandon(node.path, node.live.number, "did not stop in time")
+            own = node.live
+            if own is not None and self._fence_off(own, "did not stop in time"):
                 node.state = "ended"

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pykka
 
@@ -53,6 +53,7 @@ class ThreadRuntime(Runtime):
         self._threads: dict[Incarnation, threading.Thread] = {}
         self._schedule = Schedule()
         self._planned = threading.Condition()
+        self._timekeeper: threading.Thread | None = None
         self._closed = False
         self._ready = threading.Event()
         self._stopped = threading.Event()
@@ -74,6 +75,7 @@ class ThreadRuntime(Runtime):
 
         Returns True when everybody ended in order and in time.
         """
+        self._only_outside("stop")
         deadline_s = self.monotonic_s() + timeout_s
         self.stopping = True
         root = self._nodes[self._root].live if self._root is not None else None
@@ -85,9 +87,9 @@ class ThreadRuntime(Runtime):
         with self._planned:
             self._closed = True
             self._planned.notify()
-        for thread in tuple(self._threads.values()):
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline_s - self.monotonic_s()))
+        for thread in (*self._threads.values(), self._timekeeper):
+            if thread is not None:
+                thread.join(max(0.01, deadline_s - self.monotonic_s()))
         return in_time and not self._abandoned
 
     def new_answer(self) -> Answer:
@@ -103,8 +105,13 @@ class ThreadRuntime(Runtime):
             msg = f"{path} did not answer within {timeout_s} s"
             raise TimeoutError(msg) from None
 
+    def await_item(self, items: SimpleQueue[Any], timeout_s: float) -> Any:
+        """Wait for it in real time."""
+        return items.get(timeout=timeout_s) if timeout_s > 0 else items.get_nowait()
+
     def _open(self) -> None:
-        threading.Thread(target=self._watch_the_clock, name="timers", daemon=True).start()
+        self._timekeeper = threading.Thread(target=self._watch_the_clock, name="timers", daemon=True)
+        self._timekeeper.start()
 
     def _enlist(self, own: Incarnation) -> None:
         wakeup = self._wakeups[own] = SimpleQueue()
