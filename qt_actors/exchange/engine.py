@@ -1,0 +1,371 @@
+"""The embedded exchange's trading engine: one account on a USDⓈ-M futures market, no clock, no chance, no network.
+
+Orders and quotes go in, Binance-shaped replies and user-data events come out; the same inputs give the same outputs.
+Every endpoint method takes wire parameters and the exchange's time and returns what the REST endpoint returns, or
+raises `ExchangeError`. State changes first, the event that tells of it follows at once, before anything else changes.
+Within one quote: resting orders fill, then conditional orders fire (oldest first), then liquidation is judged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from qt_actors.exchange import params, state
+from qt_actors.exchange.account import Account
+from qt_actors.exchange.algo_orders import AlgoOrders
+from qt_actors.exchange.core import NEVER_MS, Core
+from qt_actors.exchange.errors import ExchangeError, refusal
+from qt_actors.exchange.exposure import Margin
+from qt_actors.exchange.figures import ZERO, money
+from qt_actors.exchange.liquidation import Liquidation
+from qt_actors.exchange.matching import Matching
+from qt_actors.exchange.orders import Orders
+from qt_actors.exchange.queries import Queries
+from qt_actors.exchange.quotes import Quote
+from qt_actors.exchange.reports import Reports
+from qt_actors.exchange.rules import ExchangeRules
+from qt_actors.exchange.settings import Settings
+from qt_actors.exchange.state import State
+
+__all__ = ["Engine", "ExchangeError", "ExchangeRules", "Quote"]
+
+Params = Mapping[str, str]
+Reply = dict[str, Any]
+Emit = Callable[[dict[str, Any]], None]
+BATCH_MAX: Final = 5
+BATCH_CANCEL_MAX: Final = 10
+FORGET_EVERY_MS: Final = 3_600_000
+
+
+class Engine:
+    """One account's exchange. Not thread-safe; `emit` is called synchronously and must not call back."""
+
+    def __init__(self, rules: ExchangeRules, *, wallet: Decimal = Decimal(10_000), now_ms: int, emit: Emit) -> None:
+        self._build(State(now_ms=now_ms), rules, emit)
+        self._account.post("TRANSFER", "USDT", money(wallet))
+
+    def _build(self, remembered: State, rules: ExchangeRules, emit: Emit) -> None:
+        core = self._core = Core(remembered, rules, emit)
+        self._margin = Margin(core)
+        self._account = Account(core, self._margin)
+        self._matching = Matching(core, self._account)
+        self._orders = Orders(core, self._margin, self._matching)
+        self._algos = AlgoOrders(core, self._orders, self._matching)
+        self._liquidation = Liquidation(core, self._margin, self._account, self._matching, self._algos)
+        self._settings = Settings(core, self._margin, self._account)
+        self._reports = Reports(core, self._margin, self._settings)
+        self._queries = Queries(core, self._orders, self._algos)
+        self._forget_at_ms = remembered.now_ms + FORGET_EVERY_MS
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change a client could see."""
+        return self._core.state.revision
+
+    def save(self) -> bytes:
+        """The complete state."""
+        return state.encode(self._core.state)
+
+    @classmethod
+    def restore(cls, data: bytes, rules: ExchangeRules, emit: Emit) -> Engine:
+        """The engine as it was saved; emits nothing.
+
+        Raises:
+            StateError: the bytes are not a state of this version, or hold a symbol the rules do not know.
+        """
+        remembered = state.decode(data)
+        used = {order.symbol for order in remembered.orders.values()}
+        used |= {position.symbol for position in remembered.positions.values()}
+        used |= {algo.symbol for algo in remembered.algo_orders.values()}
+        unknown = sorted(used - set(rules.symbols))
+        if unknown:
+            raise state.StateError(f"exchange state: symbols {', '.join(unknown)} are not in the exchange's rules")
+        engine = cls.__new__(cls)
+        engine._build(remembered, rules, emit)  # noqa: SLF001 - the class's own second constructor
+        return engine
+
+    def income_total(self, asset: str = "USDT") -> Decimal:
+        """Sum of all income ever of an asset: equals its wallet, exactly."""
+        remembered = self._core.state
+        rows = (row.amount for row in remembered.income if row.asset == asset)
+        return remembered.income_dropped.get(asset, ZERO) + sum(rows, ZERO)
+
+    def wallet(self, asset: str = "USDT") -> Decimal:
+        """Wallet balance of an asset."""
+        return self._core.state.wallets.get(asset, ZERO)
+
+    def transfer(self, asset: str, amount: Decimal, now_ms: int) -> None:
+        """Deposit (positive) or withdraw; emits ACCOUNT_UPDATE. -2018 when more is asked for than may be taken out."""
+        self._core.at(now_ms)
+        if amount < 0 and -amount > self._margin.balance(asset).withdrawable:
+            raise refusal(-2018)
+        self._account.transfer(asset, money(amount))
+
+    def quote(self, quote: Quote) -> None:
+        """The market of one symbol moved."""
+        core = self._core
+        symbol = quote.symbol
+        core.state.quotes[symbol] = quote
+        if symbol not in core.active:
+            return
+        core.at(quote.time_ms)
+        if core.state.taken.pop(symbol, None) is not None:
+            core.refresh_active(symbol)
+        self._matching.touch_resting(quote)
+        self._algos.settle(symbol)
+        self._algos.watch(quote)
+        self._algos.settle(symbol)
+        self._liquidation.watch(symbol)
+        self._algos.settle(symbol)
+
+    def settle_funding(self, symbol: str, rate: Decimal, now_ms: int) -> None:
+        """The symbol's funding time is here: positions pay or receive notional at mark x rate."""
+        self._core.at(now_ms)
+        for position in self._core.positions_of(symbol):
+            if position.qty:
+                self._account.settle_funding(position, rate)
+        if symbol in self._core.active:
+            self._liquidation.watch(symbol)
+            self._algos.settle(symbol)
+
+    def advance(self, now_ms: int) -> None:
+        """Time passed: good-till-date orders expire, retention forgets."""
+        core = self._core
+        core.at(now_ms)
+        if now_ms >= core.next_expiry_ms:
+            core.next_expiry_ms = NEVER_MS
+            for orders in list(core.open_orders.values()):
+                for order in list(orders.values()):
+                    self._expire_if_due(order)
+            for algos in list(core.open_algos.values()):
+                for algo in list(algos.values()):
+                    if algo.good_till_ms and algo.good_till_ms <= now_ms:
+                        self._algos.expire(algo)
+                    else:
+                        core.expires(algo.good_till_ms)
+        if now_ms >= self._forget_at_ms:
+            self._forget_at_ms = now_ms + FORGET_EVERY_MS
+            self._queries.forget()
+
+    def _expire_if_due(self, order: state.Order) -> None:
+        if order.good_till_ms and order.good_till_ms <= self._core.now:
+            self._matching.expire(order, "EXPIRED", "0")
+            self._algos.settle(order.symbol)
+        else:
+            self._core.expires(order.good_till_ms)
+
+    def exchange_info(self, now_ms: int) -> Reply:
+        """GET exchangeInfo."""
+        return self._core.rules.exchange_info(now_ms)
+
+    def _settled(self, wire: Params, now_ms: int, act: Callable[[Params], Reply]) -> Reply:
+        """Run an order operation at that time, then settle what it left behind on its symbol."""
+        self._core.at(now_ms)
+        try:
+            return act(wire)
+        finally:
+            self._algos.settle(wire.get("symbol", "").upper())
+
+    def place_order(self, wire: Params, now_ms: int) -> Reply:
+        """POST order."""
+        return self._settled(wire, now_ms, self._orders.place)
+
+    def test_order(self, wire: Params, now_ms: int) -> Reply:
+        """POST order/test."""
+        return self._settled(wire, now_ms, self._orders.test)
+
+    def modify_order(self, wire: Params, now_ms: int) -> Reply:
+        """PUT order."""
+        return self._settled(wire, now_ms, self._orders.modify)
+
+    def cancel_order(self, wire: Params, now_ms: int) -> Reply:
+        """DELETE order."""
+        return self._settled(wire, now_ms, self._orders.cancel)
+
+    def cancel_all_orders(self, wire: Params, now_ms: int) -> Reply:
+        """DELETE allOpenOrders."""
+        return self._settled(wire, now_ms, self._orders.cancel_all)
+
+    def batch_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """POST batchOrders: each element is an order's reply or `{code, msg}`."""
+        return [self._element(one, now_ms, self._orders.place) for one in _batch(wire)]
+
+    def modify_batch_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """PUT batchOrders."""
+        return [self._element(one, now_ms, self._orders.modify) for one in _batch(wire)]
+
+    def cancel_batch_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """DELETE batchOrders: by orderIdList or origClientOrderIdList (JSON), at most ten."""
+        symbol = params.symbol_of(wire)
+        lower = {key.lower(): value for key, value in wire.items()}
+        key, name = (
+            ("orderidlist", "orderId") if lower.get("orderidlist") else ("origclientorderidlist", "origClientOrderId")
+        )
+        wanted = _json_list(lower.get(key, ""), name + "List")
+        if len(wanted) > BATCH_CANCEL_MAX:
+            raise refusal(-4032)
+        return [self._element({"symbol": symbol, name: str(one)}, now_ms, self._orders.cancel) for one in wanted]
+
+    def _element(self, wire: Params, now_ms: int, act: Callable[[Params], Reply]) -> Reply:
+        try:
+            return self._settled(wire, now_ms, act)
+        except ExchangeError as error:
+            return {"code": error.code, "msg": error.msg}
+
+    def query_order(self, wire: Params, now_ms: int) -> Reply:
+        """GET order."""
+        self._core.at(now_ms)
+        return self._queries.order(wire)
+
+    def open_order(self, wire: Params, now_ms: int) -> Reply:
+        """GET openOrder."""
+        self._core.at(now_ms)
+        return self._queries.open_order(wire)
+
+    def open_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET openOrders."""
+        self._core.at(now_ms)
+        return self._queries.open_orders(wire)
+
+    def all_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET allOrders."""
+        self._core.at(now_ms)
+        return self._queries.all_orders(wire)
+
+    def user_trades(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET userTrades."""
+        self._core.at(now_ms)
+        return self._queries.user_trades(wire)
+
+    def place_algo_order(self, wire: Params, now_ms: int) -> Reply:
+        """POST algoOrder."""
+        return self._settled(wire, now_ms, self._algos.place)
+
+    def cancel_algo_order(self, wire: Params, now_ms: int) -> Reply:
+        """DELETE algoOrder."""
+        return self._settled(wire, now_ms, self._algos.cancel)
+
+    def cancel_all_algo_orders(self, wire: Params, now_ms: int) -> Reply:
+        """DELETE algoOpenOrders."""
+        return self._settled(wire, now_ms, self._algos.cancel_all)
+
+    def query_algo_order(self, wire: Params, now_ms: int) -> Reply:
+        """GET algoOrder."""
+        self._core.at(now_ms)
+        return self._queries.algo_order(wire)
+
+    def open_algo_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET openAlgoOrders."""
+        self._core.at(now_ms)
+        return self._queries.open_algo_orders(wire)
+
+    def all_algo_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET allAlgoOrders."""
+        self._core.at(now_ms)
+        return self._queries.all_algo_orders(wire)
+
+    def account_v2(self, _wire: Params, now_ms: int) -> Reply:
+        """GET v2/account."""
+        self._core.at(now_ms)
+        return self._reports.account_v2()
+
+    def account_v3(self, _wire: Params, now_ms: int) -> Reply:
+        """GET v3/account."""
+        self._core.at(now_ms)
+        return self._reports.account_v3()
+
+    def balance(self, _wire: Params, now_ms: int) -> list[Reply]:
+        """GET v2/balance and v3/balance."""
+        self._core.at(now_ms)
+        return self._reports.balance()
+
+    def position_risk_v2(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET v2/positionRisk."""
+        self._core.at(now_ms)
+        return self._reports.position_risk_v2(wire)
+
+    def position_risk_v3(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET v3/positionRisk."""
+        self._core.at(now_ms)
+        return self._reports.position_risk_v3(wire)
+
+    def symbol_config(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET symbolConfig."""
+        self._core.at(now_ms)
+        return self._settings.symbol_config(wire)
+
+    def account_config(self, _wire: Params, now_ms: int) -> Reply:
+        """GET accountConfig."""
+        self._core.at(now_ms)
+        return self._reports.account_config()
+
+    def commission_rate(self, wire: Params, now_ms: int) -> Reply:
+        """GET commissionRate."""
+        self._core.at(now_ms)
+        return self._reports.commission_rate(params.symbol_of(wire))
+
+    def leverage_bracket(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET leverageBracket."""
+        self._core.at(now_ms)
+        return self._reports.leverage_bracket(wire)
+
+    def income(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET income."""
+        self._core.at(now_ms)
+        return self._queries.income(wire)
+
+    def set_leverage(self, wire: Params, now_ms: int) -> Reply:
+        """POST leverage."""
+        return self._settled(wire, now_ms, self._settings.set_leverage)
+
+    def set_margin_type(self, wire: Params, now_ms: int) -> Reply:
+        """POST marginType."""
+        return self._settled(wire, now_ms, self._settings.set_margin_type)
+
+    def position_margin(self, wire: Params, now_ms: int) -> Reply:
+        """POST positionMargin."""
+        return self._settled(wire, now_ms, self._settings.position_margin)
+
+    def get_position_side(self, _wire: Params, now_ms: int) -> Reply:
+        """GET positionSide/dual."""
+        self._core.at(now_ms)
+        return self._settings.position_side()
+
+    def set_position_side(self, wire: Params, now_ms: int) -> Reply:
+        """POST positionSide/dual."""
+        return self._settled(wire, now_ms, self._settings.set_position_side)
+
+    def get_multi_assets(self, _wire: Params, now_ms: int) -> Reply:
+        """GET multiAssetsMargin."""
+        self._core.at(now_ms)
+        return self._settings.multi_assets()
+
+    def set_multi_assets(self, wire: Params, now_ms: int) -> Reply:
+        """POST multiAssetsMargin."""
+        return self._settled(wire, now_ms, self._settings.set_multi_assets)
+
+    def adl_quantile(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET adlQuantile."""
+        self._core.at(now_ms)
+        return self._reports.adl_quantile(wire)
+
+
+def _json_list(text: str, name: str) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, list) or not value:
+        raise refusal(-1102, name)
+    return value
+
+
+def _batch(wire: Params) -> list[dict[str, str]]:
+    """The elements of batchOrders as wire parameters."""
+    orders = _json_list(wire.get("batchOrders", ""), "batchOrders")
+    if len(orders) > BATCH_MAX or not all(isinstance(one, dict) for one in orders):
+        raise refusal(-4082, len(orders))
+    return [{key: str(value) for key, value in one.items()} for one in orders]

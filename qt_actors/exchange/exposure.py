@@ -1,0 +1,183 @@
+"""The account's margin as of now: what positions and open orders bind, what is left, and whether an order fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+
+from qt_actors.exchange import margin
+from qt_actors.exchange.core import Core
+from qt_actors.exchange.errors import refusal
+from qt_actors.exchange.figures import ZERO
+from qt_actors.exchange.state import Order, Position
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """One symbol and position side: all amounts in the margin asset, `present` signed."""
+
+    present: Decimal
+    bids: Decimal
+    asks: Decimal
+    leverage: int
+
+    @property
+    def worst(self) -> Decimal:
+        """Largest |notional| the open orders can lead to."""
+        return margin.worst_notional(self.present, self.bids, self.asks)
+
+    @property
+    def position_margin(self) -> Decimal:
+        """Initial margin of the position at mark."""
+        return abs(self.present) / self.leverage
+
+    @property
+    def order_margin(self) -> Decimal:
+        """Initial margin that the open orders bind on top."""
+        return self.worst / self.leverage - self.position_margin
+
+    def plus(self, side: str, notional: Decimal) -> Exposure:
+        """The same with one more order."""
+        bids, asks = (notional, ZERO) if side == "BUY" else (ZERO, notional)
+        return Exposure(self.present, self.bids + bids, self.asks + asks, self.leverage)
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """One margin asset, or all of them at par in multi-assets mode."""
+
+    wallet: Decimal
+    cross_wallet: Decimal
+    unrealized: Decimal
+    cross_unrealized: Decimal
+    maintenance: Decimal
+    position_margin: Decimal
+    order_margin: Decimal
+    cross_position_margin: Decimal
+
+    @property
+    def free(self) -> Decimal:
+        """Cross wallet plus cross profit minus what is bound; may be negative."""
+        return self.cross_wallet + self.cross_unrealized - self.cross_position_margin - self.order_margin
+
+    @property
+    def available(self) -> Decimal:
+        """What a new order may bind."""
+        return max(ZERO, self.free)
+
+    @property
+    def withdrawable(self) -> Decimal:
+        """What may be taken out: profit that is not realised does not count."""
+        return max(ZERO, min(self.cross_wallet, self.free, self.free - self.cross_unrealized))
+
+
+class Margin:
+    """Reads margin from the state; changes nothing."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def leg(self, position: Position) -> margin.Leg:
+        """A position at its mark price."""
+        core = self._core
+        return margin.Leg(position.qty, position.cost, core.mark(position.symbol), core.rules_of(position.symbol))
+
+    def exposure(self, symbol: str, side: str, without: int = 0) -> Exposure:
+        """What a symbol's position side binds, leaving out the order of that id."""
+        bids = asks = ZERO
+        for order in self._core.open_orders.get(symbol, {}).values():
+            if order.reduce_only or order.position_side != side or order.order_id == without or self.closes(order):
+                continue
+            notional = order.remaining * order.assumed_price
+            bids, asks = (bids + notional, asks) if order.side == "BUY" else (bids, asks + notional)
+        present = self._core.position(symbol, side).qty * self._core.mark(symbol)
+        return Exposure(present, bids, asks, self._core.setting(symbol).leverage)
+
+    @staticmethod
+    def closes(order: Order) -> bool:
+        """Whether a hedge-mode order closes its side and so binds nothing."""
+        return (order.position_side, order.side) in {("LONG", "SELL"), ("SHORT", "BUY")}
+
+    def wallet(self, asset: str) -> Decimal:
+        """Wallet of the margin pool an asset belongs to."""
+        wallets = self._core.state.wallets
+        return sum(wallets.values(), ZERO) if self._core.state.multi_assets else wallets.get(asset, ZERO)
+
+    def in_pool(self, symbol: str, asset: str) -> bool:
+        """Whether a symbol draws on the margin pool of that asset."""
+        return self._core.state.multi_assets or self._core.rules_of(symbol).margin_asset == asset
+
+    def balance(self, asset: str) -> Balance:
+        """The margin pool of an asset."""
+        core = self._core
+        held = [position for position in core.open_positions() if self.in_pool(position.symbol, asset)]
+        legs = [(position, self.leg(position), core.setting(position.symbol)) for position in held]
+        crossed = [(leg, setting) for _, leg, setting in legs if not setting.isolated]
+        wallet = self.wallet(asset)
+        return Balance(
+            wallet=wallet,
+            cross_wallet=wallet - sum((position.isolated_wallet for position in held), ZERO),
+            unrealized=sum((leg.unrealized for _, leg, _ in legs), ZERO),
+            cross_unrealized=sum((leg.unrealized for leg, _ in crossed), ZERO),
+            maintenance=sum((leg.maintenance for _, leg, _ in legs), ZERO),
+            position_margin=sum((abs(leg.notional) / setting.leverage for _, leg, setting in legs), ZERO),
+            order_margin=sum((self.exposure(symbol, side).order_margin for symbol, side in self._ordered(asset)), ZERO),
+            cross_position_margin=sum((abs(leg.notional) / setting.leverage for leg, setting in crossed), ZERO),
+        )
+
+    def _ordered(self, asset: str) -> Iterable[tuple[str, str]]:
+        sides = ("LONG", "SHORT") if self._core.state.hedge_mode else ("BOTH",)
+        for symbol, orders in self._core.open_orders.items():
+            if orders and self.in_pool(symbol, asset):
+                for side in sides:
+                    yield symbol, side
+
+    def require_room(self, order: Order, amended: int = 0) -> None:
+        """Refuse an order that the bracket (-2027) or the available balance (-2019) does not carry.
+
+        `amended` names an open order that this one replaces.
+        """
+        if order.reduce_only or order.close_position or self.closes(order):
+            return
+        core = self._core
+        rules = core.rules_of(order.symbol)
+        before = self.exposure(order.symbol, order.position_side)
+        without = self.exposure(order.symbol, order.position_side, amended) if amended else before
+        after = without.plus(order.side, order.remaining * order.assumed_price)
+        if after.worst <= before.worst:
+            return
+        if after.worst > rules.max_notional(before.leverage):
+            raise refusal(-2027)
+        held = core.position(order.symbol, order.position_side).qty
+        against = -held if order.side == "BUY" else held
+        opening = order.remaining - min(order.remaining, max(ZERO, against))
+        cost = (after.worst - before.worst) / before.leverage
+        cost += margin.open_loss(order.side, opening, order.assumed_price, core.mark(order.symbol))
+        if cost > self.balance(rules.margin_asset).free:
+            raise refusal(-2019)
+
+    def others(self, position: Position) -> tuple[Decimal, Decimal]:
+        """Maintenance margin and unrealised profit of the other cross positions of the same pool; zeros if isolated."""
+        core = self._core
+        if core.setting(position.symbol).isolated:
+            return ZERO, ZERO
+        asset = core.rules_of(position.symbol).margin_asset
+        legs = [
+            self.leg(other)
+            for other in core.open_positions()
+            if other is not position and not core.setting(other.symbol).isolated and self.in_pool(other.symbol, asset)
+        ]
+        return sum((leg.maintenance for leg in legs), ZERO), sum((leg.unrealized for leg in legs), ZERO)
+
+    def backing(self, position: Position) -> Decimal:
+        """The wallet that stands behind a position: its own when isolated, else the pool's cross wallet."""
+        if self._core.setting(position.symbol).isolated:
+            return position.isolated_wallet
+        return self.balance(self._core.rules_of(position.symbol).margin_asset).cross_wallet
+
+    def liquidation_price(self, position: Position) -> Decimal:
+        """Mark price at which the position would be liquidated, 0 if none."""
+        if not position.qty:
+            return ZERO
+        maintenance, unrealized = self.others(position)
+        return margin.liquidation_price(self.leg(position), self.backing(position), maintenance, unrealized)

@@ -1,0 +1,78 @@
+"""Reading wire parameters as Binance does: text in, values or its own refusals out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+
+from qt_actors.exchange.errors import refusal
+
+NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
+INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+CLIENT_ID: Final = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}", re.ASCII)
+
+
+def text(params: Mapping[str, str], name: str, default: str = "") -> str:
+    """An optional text, stripped of nothing; empty means absent."""
+    return params.get(name) or default
+
+
+def required(params: Mapping[str, str], name: str) -> str:
+    """A mandatory text, or -1102."""
+    value = params.get(name)
+    if not value:
+        raise refusal(-1102, name)
+    return value
+
+
+def symbol_of(params: Mapping[str, str]) -> str:
+    """The mandatory symbol, upper-cased (lower case is accepted and answered upper-case)."""
+    return required(params, "symbol").upper()
+
+
+def decimal(params: Mapping[str, str], name: str) -> Decimal | None:
+    """An optional number, or -1100 when it is written any other way than digits and one point."""
+    value = params.get(name)
+    if not value:
+        return None
+    if not NUMBER.fullmatch(value):
+        raise refusal(-1100, name, r"^([0-9]{1,20})(\.[0-9]{1,20})?$")
+    return Decimal(value)
+
+
+def integer(params: Mapping[str, str], name: str) -> int | None:
+    """An optional whole number, or -1100."""
+    value = params.get(name)
+    if not value:
+        return None
+    if not INTEGER.fullmatch(value):
+        raise refusal(-1100, name, "^[0-9]{1,18}$")
+    return int(value)
+
+
+def boolean(params: Mapping[str, str], name: str) -> bool:
+    """An optional true/false in any case (python-binance sends `True`), absent is false, else -1130."""
+    value = (params.get(name) or "false").lower()
+    if value not in {"true", "false"}:
+        raise refusal(-1130, name)
+    return value == "true"
+
+
+def choice(params: Mapping[str, str], name: str, allowed: frozenset[str], default: str, code: int = -1130) -> str:
+    """An optional enum value, or the refusal of `code`."""
+    value = params.get(name) or default
+    if value not in allowed:
+        raise refusal(code, name)
+    return value
+
+
+def client_id(params: Mapping[str, str], name: str) -> str:
+    """An optional client id, or -4015 when it breaks the rule of 1 to 36 allowed characters."""
+    value = params.get(name)
+    if not value:
+        return ""
+    if not CLIENT_ID.fullmatch(value):
+        raise refusal(-4015)
+    return value
