@@ -118,7 +118,7 @@ class Supervisor(Actor):
             return
         self.cancel_timer(f"overdue {child.path}")
         was_stopping = child.state == STOPPING
-        self._become(child, IDLE)
+        self._become(child, ENDED if self._closing else IDLE)
         if was_stopping and not (child.recycle and child.spec.restart == "temporary"):
             child.recycle = False
         elif child.spec.restart == "temporary" or (child.spec.restart == "transient" and normal):
