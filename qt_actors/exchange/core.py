@@ -18,6 +18,7 @@ DEFAULT_LEVERAGE: Final = 20
 ALGO_ID_BASE: Final = 1_000_000_000_000_000
 ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 NEVER_MS: Final = 1 << 62
+REWIND_MS: Final = 60_000
 
 
 def generated_client_id(number: int) -> str:
@@ -71,8 +72,13 @@ class Core:
         return self.state.now_ms
 
     def at(self, now_ms: int) -> None:
-        """Set the time of the operation under way; it never runs backwards."""
-        self.state.now_ms = max(self.state.now_ms, now_ms)
+        """Set the time of the operation under way.
+
+        It never steps back by less than a minute (quotes and requests may cross); a longer way back is a market that
+        was started over, and is followed.
+        """
+        if now_ms > self.state.now_ms or now_ms < self.state.now_ms - REWIND_MS:
+            self.state.now_ms = now_ms
 
     def changed(self) -> None:
         """A client could see a difference from here on."""

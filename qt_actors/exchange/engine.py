@@ -58,7 +58,9 @@ class Engine:
         self._settings = Settings(core, self._margin, self._account)
         self._reports = Reports(core, self._margin, self._settings)
         self._queries = Queries(core, self._orders, self._algos)
-        self._forget_at_ms = remembered.now_ms + FORGET_EVERY_MS
+        self._forgot_ms = remembered.now_ms
+        for at_ms in remembered.countdowns.values():
+            core.expires(at_ms)
 
     @property
     def revision(self) -> int:
@@ -132,7 +134,7 @@ class Engine:
             self._algos.settle(symbol)
 
     def advance(self, now_ms: int) -> None:
-        """Time passed: good-till-date orders expire, retention forgets."""
+        """Time passed: good-till-date orders expire, dead-man switches fire, retention forgets."""
         core = self._core
         core.at(now_ms)
         if now_ms >= core.next_expiry_ms:
@@ -146,8 +148,14 @@ class Engine:
                         self._algos.expire(algo)
                     else:
                         core.expires(algo.good_till_ms)
-        if now_ms >= self._forget_at_ms:
-            self._forget_at_ms = now_ms + FORGET_EVERY_MS
+            for symbol, at_ms in list(core.state.countdowns.items()):
+                if at_ms <= now_ms:
+                    del core.state.countdowns[symbol]
+                    self.cancel_all_orders({"symbol": symbol}, now_ms)
+                else:
+                    core.expires(at_ms)
+        if abs(now_ms - self._forgot_ms) >= FORGET_EVERY_MS:
+            self._forgot_ms = now_ms
             self._queries.forget()
 
     def _expire_if_due(self, order: state.Order) -> None:
@@ -188,6 +196,21 @@ class Engine:
     def cancel_all_orders(self, wire: Params, now_ms: int) -> Reply:
         """DELETE allOpenOrders."""
         return self._settled(wire, now_ms, self._orders.cancel_all)
+
+    def countdown_cancel_all(self, wire: Params, now_ms: int) -> Reply:
+        """POST countdownCancelAll: `advance` cancels the symbol's regular orders in countdownTime ms; 0 disarms."""
+        core = self._core
+        core.at(now_ms)
+        symbol, countdown = params.symbol_of(wire), params.integer(wire, "countdownTime")
+        core.rules_of(symbol)
+        if countdown is None:
+            raise refusal(-1102, "countdownTime")
+        core.state.countdowns.pop(symbol, None)
+        if countdown > 0:
+            core.state.countdowns[symbol] = now_ms + countdown
+            core.expires(now_ms + countdown)
+        core.changed()
+        return {"symbol": symbol, "countdownTime": str(countdown)}
 
     def batch_orders(self, wire: Params, now_ms: int) -> list[Reply]:
         """POST batchOrders: each element is an order's reply or `{code, msg}`."""
@@ -239,6 +262,11 @@ class Engine:
         """GET userTrades."""
         self._core.at(now_ms)
         return self._queries.user_trades(wire)
+
+    def force_orders(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET forceOrders."""
+        self._core.at(now_ms)
+        return self._queries.force_orders(wire)
 
     def place_algo_order(self, wire: Params, now_ms: int) -> Reply:
         """POST algoOrder."""

@@ -103,17 +103,23 @@ class Margin:
         wallets = self._core.state.wallets
         return sum(wallets.values(), ZERO) if self._core.state.multi_assets else wallets.get(asset, ZERO)
 
-    def in_pool(self, symbol: str, asset: str) -> bool:
+    def in_pool(self, symbol: str, asset: str, *, alone: bool = False) -> bool:
         """Whether a symbol draws on the margin pool of that asset."""
-        return self._core.state.multi_assets or self._core.rules_of(symbol).margin_asset == asset
+        return (self._core.state.multi_assets and not alone) or self._core.rules_of(symbol).margin_asset == asset
 
-    def balance(self, asset: str) -> Balance:
-        """The margin pool of an asset."""
+    def cross_wallet(self, asset: str) -> Decimal:
+        """Wallet of the margin pool without what isolated positions hold."""
+        isolated = (held.isolated_wallet for held in self._core.open_positions() if self.in_pool(held.symbol, asset))
+        return self.wallet(asset) - sum(isolated, ZERO)
+
+    def balance(self, asset: str, *, alone: bool = False) -> Balance:
+        """The margin pool of an asset, or the asset `alone` even where multi-assets mode pools it with others."""
         core = self._core
-        held = [position for position in core.open_positions() if self.in_pool(position.symbol, asset)]
+        held = [position for position in core.open_positions() if self.in_pool(position.symbol, asset, alone=alone)]
         legs = [(position, self.leg(position), core.setting(position.symbol)) for position in held]
         crossed = [(leg, setting) for _, leg, setting in legs if not setting.isolated]
-        wallet = self.wallet(asset)
+        wallet = core.state.wallets.get(asset, ZERO) if alone else self.wallet(asset)
+        ordered = self._ordered(asset, alone=alone)
         return Balance(
             wallet=wallet,
             cross_wallet=wallet - sum((position.isolated_wallet for position in held), ZERO),
@@ -121,14 +127,14 @@ class Margin:
             cross_unrealized=sum((leg.unrealized for leg, _ in crossed), ZERO),
             maintenance=sum((leg.maintenance for _, leg, _ in legs), ZERO),
             position_margin=sum((abs(leg.notional) / setting.leverage for _, leg, setting in legs), ZERO),
-            order_margin=sum((self.exposure(symbol, side).order_margin for symbol, side in self._ordered(asset)), ZERO),
+            order_margin=sum((self.exposure(symbol, side).order_margin for symbol, side in ordered), ZERO),
             cross_position_margin=sum((abs(leg.notional) / setting.leverage for leg, setting in crossed), ZERO),
         )
 
-    def _ordered(self, asset: str) -> Iterable[tuple[str, str]]:
+    def _ordered(self, asset: str, *, alone: bool) -> Iterable[tuple[str, str]]:
         sides = ("LONG", "SHORT") if self._core.state.hedge_mode else ("BOTH",)
         for symbol, orders in self._core.open_orders.items():
-            if orders and self.in_pool(symbol, asset):
+            if orders and self.in_pool(symbol, asset, alone=alone):
                 for side in sides:
                     yield symbol, side
 
@@ -157,27 +163,35 @@ class Margin:
             raise refusal(-2019)
 
     def others(self, position: Position) -> tuple[Decimal, Decimal]:
-        """Maintenance margin and unrealised profit of the other cross positions of the same pool; zeros if isolated."""
+        """Maintenance margin and unrealised profit of the other positions of the same pool (none if isolated)."""
+        legs = [self.leg(other) for other in self.pool(position) if other is not position]
+        return sum((leg.maintenance for leg in legs), ZERO), sum((leg.unrealized for leg in legs), ZERO)
+
+    def pool(self, position: Position) -> list[Position]:
+        """The open positions that share a position's margin: itself alone when isolated."""
         core = self._core
         if core.setting(position.symbol).isolated:
-            return ZERO, ZERO
+            return [position]
         asset = core.rules_of(position.symbol).margin_asset
-        legs = [
-            self.leg(other)
+        return [
+            other
             for other in core.open_positions()
-            if other is not position and not core.setting(other.symbol).isolated and self.in_pool(other.symbol, asset)
+            if not core.setting(other.symbol).isolated and self.in_pool(other.symbol, asset)
         ]
-        return sum((leg.maintenance for leg in legs), ZERO), sum((leg.unrealized for leg in legs), ZERO)
 
     def backing(self, position: Position) -> Decimal:
         """The wallet that stands behind a position: its own when isolated, else the pool's cross wallet."""
         if self._core.setting(position.symbol).isolated:
             return position.isolated_wallet
-        return self.balance(self._core.rules_of(position.symbol).margin_asset).cross_wallet
+        return self.cross_wallet(self._core.rules_of(position.symbol).margin_asset)
 
     def liquidation_price(self, position: Position) -> Decimal:
         """Mark price at which the position would be liquidated, 0 if none."""
         if not position.qty:
             return ZERO
-        maintenance, unrealized = self.others(position)
-        return margin.liquidation_price(self.leg(position), self.backing(position), maintenance, unrealized)
+        pool = self.pool(position)
+        here = [self.leg(held) for held in pool if held.symbol == position.symbol]
+        away = [self.leg(held) for held in pool if held.symbol != position.symbol]
+        maintenance = sum((leg.maintenance for leg in away), ZERO)
+        unrealized = sum((leg.unrealized for leg in away), ZERO)
+        return margin.liquidation_price(here, self.backing(position), maintenance, unrealized)

@@ -47,5 +47,5 @@ def is_multiple(value: Decimal, step: Decimal) -> bool:
 
 def decimals(value: Decimal) -> int:
     """Significant decimals: 1.50 has one."""
-    exponent = value.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    fraction = format(value, "f").partition(".")[2]
+    return len(fraction.rstrip("0"))

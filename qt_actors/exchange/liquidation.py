@@ -50,23 +50,16 @@ class Liquidation:
 
     def _pool(self, position: Position) -> list[Position]:
         """The positions that share the margin, the one losing most first."""
-        core = self._core
-        if core.setting(position.symbol).isolated:
-            return [position]
-        asset = core.rules_of(position.symbol).margin_asset
-        pool = [
-            other
-            for other in core.open_positions()
-            if not core.setting(other.symbol).isolated and self._margin.in_pool(other.symbol, asset)
-        ]
+        pool = self._margin.pool(position)
         return sorted(pool, key=lambda held: (self._margin.leg(held).unrealized, held.symbol, held.side))
 
     def _liquidate_pool(self, position: Position) -> None:
         core = self._core
         pool = self._pool(position)
         isolated = core.setting(position.symbol).isolated
-        symbols = [position.symbol] if isolated else [s for s in core.open_orders if not core.setting(s).isolated]
-        for symbol in symbols:
+        asset = core.rules_of(position.symbol).margin_asset
+        crossed = [s for s in core.open_orders if not core.setting(s).isolated and self._margin.in_pool(s, asset)]
+        for symbol in [position.symbol] if isolated else crossed:
             for order in list(core.open_orders.get(symbol, {}).values()):
                 if not isolated or order.position_side == position.side:
                     self._matching.expire(order, "EXPIRED", "5")

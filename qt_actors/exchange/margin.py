@@ -6,6 +6,7 @@ is quantity x mark price, quote asset.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -14,6 +15,7 @@ import msgspec
 from qt_actors.exchange.figures import ZERO
 from qt_actors.exchange.rules import SymbolRules
 
+NEWTON_STEPS: Final = 32
 OPEN_UPLIFT: Final = Decimal("0.0005")
 """Fraction a market order, and any short, is priced above the touch when its margin is reckoned (0.05 %)."""
 
@@ -66,24 +68,32 @@ def worst_notional(present: Decimal, bids: Decimal, asks: Decimal) -> Decimal:
     return max(abs(present + bids), abs(present - asks))
 
 
-def liquidation_price(leg: Leg, wallet: Decimal, others_maintenance: Decimal, others_unrealized: Decimal) -> Decimal:
-    """Mark price at which margin balance equals maintenance margin, 0 when there is none above zero.
+def liquidation_price(
+    legs: Sequence[Leg], wallet: Decimal, others_maintenance: Decimal, others_unrealized: Decimal
+) -> Decimal:
+    """Mark price of one symbol at which margin balance equals maintenance margin, 0 when there is none above zero.
 
-    LP = (WB - TMM1 + UPNL1 + cum - side |Q| EP) / (|Q| MMR - side |Q|), the bracket being the one of the answer: as the
-    bracket depends on the price asked for, tiers are tried from the present one until one holds its own answer.
+    LP = (WB - TMM1 + UPNL1 + sum cum - sum Q EP) / (sum |Q| MMR - sum Q) over the symbol's legs (one, or LONG and SHORT
+    of hedge mode), Q signed. Each leg's bracket must be the one of the answer, so the formula is repeated with the
+    brackets of the last answer until they agree: Newton's method on a function of straight pieces.
     """
-    if not leg.qty:
-        return ZERO
-    size, tiers = abs(leg.qty), leg.rules.brackets
-    side = 1 if leg.qty > 0 else -1
-    base = wallet - others_maintenance + others_unrealized - leg.cost
-    present = tiers.index(leg.rules.bracket(abs(leg.notional)))
-    order = sorted(range(len(tiers)), key=lambda i: abs(i - present))
-    answers = [(i, (base + tiers[i].cum) / (size * tiers[i].maint_ratio - side * size)) for i in order]
-    for i, price in answers:
-        if price > 0 and tiers[i].floor < size * price <= tiers[i].cap:
-            return price
-    return max(ZERO, answers[0][1])
+    base = wallet - others_maintenance + others_unrealized - sum((leg.cost for leg in legs), ZERO)
+    slope = sum((leg.qty for leg in legs), ZERO)
+    tiers = [leg.rules.bracket(abs(leg.notional)) for leg in legs]
+    price = ZERO
+    for _ in range(NEWTON_STEPS):
+        pairs = list(zip(legs, tiers, strict=True))
+        divisor = sum((abs(leg.qty) * tier.maint_ratio for leg, tier in pairs), ZERO) - slope
+        if not divisor:
+            return ZERO
+        price = (base + sum((tier.cum for tier in tiers), ZERO)) / divisor
+        if price <= 0:
+            return ZERO
+        there = [leg.rules.bracket(abs(leg.qty) * price) for leg in legs]
+        if there == tiers:
+            break
+        tiers = there
+    return price
 
 
 def bankruptcy_price(leg: Leg, wallet: Decimal, others_unrealized: Decimal) -> Decimal:

@@ -246,7 +246,7 @@ class Matching:
         for order_side in ("BUY", "SELL"):
             room = max(ZERO, held if order_side == "SELL" else -held)
             queue = [o for o in orders if o.side == order_side]
-            queue.sort(key=lambda o: (o.type != "MARKET", -o.price if order_side == "BUY" else o.price, o.priority))
+            queue.sort(key=lambda o: (-o.price if order_side == "BUY" else o.price, o.priority))
             for order in queue:
                 kept = min(order.remaining, room)
                 room -= kept

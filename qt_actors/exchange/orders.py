@@ -160,7 +160,8 @@ class Orders:
             self._require_new_id(order)
         quote = core.quote_of(order.symbol)
         market = order.type == "MARKET"
-        admission.check_quantity(rules, order.quantity, market=market)
+        if not order.close_position:
+            admission.check_quantity(rules, order.quantity, market=market)
         if market:
             admission.check_touch(rules, order.side, quote.ask if order.side == "BUY" else quote.bid, quote.mark)
         else:

@@ -103,6 +103,20 @@ class Queries:
             found = [order for order in found if start <= order.create_ms <= end][-limit:]
         return [order_history_row(order, core.rules_of(order.symbol)) for order in found]
 
+    def force_orders(self, wire: Params) -> list[Reply]:
+        """GET forceOrders: the account's own liquidation orders, by window (the newest)."""
+        core = self._core
+        symbol, limit = wire.get("symbol", "").upper(), self._limit(wire, 50)
+        start, end = self._window(wire)
+        found = [
+            order
+            for order in core.state.orders.values()
+            if order.client_order_id.startswith("autoclose-")
+            and symbol in {"", order.symbol}
+            and start <= order.create_ms <= end
+        ]
+        return [order_row(order, core.rules_of(order.symbol)) for order in found[-limit:]]
+
     def user_trades(self, wire: Params) -> list[Reply]:
         """GET userTrades: by window (the newest), by fromId (the oldest), or of one orderId."""
         core = self._core
@@ -125,7 +139,10 @@ class Queries:
         return [row for row in rows if start <= row.time_ms <= end]
 
     def income(self, wire: Params) -> list[Reply]:
-        """GET income: ascending; default the last 7 days, the newest `limit` rows, `page` counts from 1."""
+        """GET income: ascending; with startTime the oldest `limit` rows from it on, else the newest of the last 7 days.
+
+        `page` counts from 1 and pages from the oldest.
+        """
         symbol, kind = wire.get("symbol", "").upper(), wire.get("incomeType", "")
         limit, page = self._limit(wire, 100), params.integer(wire, "page")
         start, end = params.integer(wire, "startTime"), params.integer(wire, "endTime")
@@ -141,7 +158,8 @@ class Queries:
         ]
         if page is not None:
             found = found[max(0, page - 1) * limit :][:limit]
-        return [income_row(row) for row in found[:limit]]
+        found = found[:limit] if wire.get("startTime") else found[-limit:]
+        return [income_row(row) for row in found]
 
     def _algo_row(self, algo: AlgoOrder) -> Reply:
         child = self._core.state.orders.get(algo.child_id)

@@ -45,7 +45,8 @@ class Reports:
 
     def _asset_row(self, asset: str) -> Reply:
         state = self._core.state
-        balance = self._margin.balance(asset)
+        balance = self._margin.balance(asset, alone=True)
+        pool = self._margin.balance(asset)
         wallet = state.wallets.get(asset, ZERO)
         return {
             "asset": asset,
@@ -58,8 +59,8 @@ class Reports:
             "openOrderInitialMargin": shown(balance.order_margin),
             "crossWalletBalance": shown(balance.cross_wallet),
             "crossUnPnl": shown(balance.cross_unrealized),
-            "availableBalance": shown(balance.available),
-            "maxWithdrawAmount": shown(balance.withdrawable),
+            "availableBalance": shown(pool.available),
+            "maxWithdrawAmount": shown(min(wallet, pool.withdrawable)),
             "updateTime": state.wallet_update_ms.get(asset, 0),
         }
 

@@ -200,6 +200,8 @@ class State(msgspec.Struct, kw_only=True):
     income_dropped: dict[str, Decimal] = {}
     """Sum of the income rows that retention has removed."""
     quotes: dict[str, Quote] = {}
+    countdowns: dict[str, int] = {}
+    """Time (ms) at which all open orders of a symbol are cancelled unless the client asks anew."""
     taken: dict[str, dict[str, Decimal]] = {}
     """Quantity our takers already took from the current quote, by symbol and taker's side."""
 
