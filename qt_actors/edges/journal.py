@@ -74,6 +74,10 @@ def next_generation(path: Path, now_ms: int, mode: str, market: str) -> int:
         return int(row[0])
 
 
+class IntentConflictError(ValueError):
+    """The journal works, but an intent says something else than the one already written under its client id."""
+
+
 class SqliteJournal:
     """``ports.Journal`` on SQLite. One thread at a time; ``now_ms`` stamps what carries no time of its own."""
 
@@ -93,8 +97,9 @@ class SqliteJournal:
         """Write all of them durably (fsync) before returning, or none; the same intent again is no fault.
 
         Raises:
-            JournalError: nothing was written; also when an entry's client id has been used before, because one
-                decision makes at most one position.
+            JournalError: nothing was written.
+            IntentConflictError: nothing was written, because an entry's client id has been used before: one decision
+                makes at most one position.
         """
         rows = [intent_row(i) for i in intents]
         with self._commit(durable=True):
@@ -109,7 +114,7 @@ class SqliteJournal:
             row[:1],
         ).fetchone()
         if tuple(known) != row:
-            raise JournalError(self.path, f"client id {row[0]} was used before (intent of {known[-1]}); not sent again")
+            raise IntentConflictError(f"client id {row[0]} was used before, at {known[-1]}; it is not sent again")
 
     def append(self, records: Iterable[object]) -> None:
         """Write messages (``journal_rows.RECORDS``) to their tables in one transaction, or none of them.
@@ -172,4 +177,4 @@ class SqliteJournal:
         self._connection.close()
 
 
-__all__ = ["FILE_NAME", "JournalError", "SqliteJournal", "next_generation", "open_writer"]
+__all__ = ["FILE_NAME", "IntentConflictError", "JournalError", "SqliteJournal", "next_generation", "open_writer"]

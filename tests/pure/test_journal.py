@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qt_actors.edges import journal_schema
-from qt_actors.edges.journal import FILE_NAME, JournalError, SqliteJournal, next_generation
+from qt_actors.edges.journal import FILE_NAME, IntentConflictError, JournalError, SqliteJournal, next_generation
 from qt_actors.edges.journal_queries import QUESTIONS, ExactSum, SqliteJournalReader
 from qt_actors.edges.journal_rows import RECORDS, statements
 from qt_actors.messages.orders import ConditionalUpdated, Fill, Intent, IntentResolved, OrderUpdated
@@ -360,7 +360,7 @@ def test_the_same_intent_again_is_no_fault_and_an_entry_id_is_never_used_for_ano
     journal.write_intents([an_intent()])
     journal.write_intents([an_intent()])
     journal.append([IntentResolved(client_id=an_intent().client_id, outcome="expired", exchange_id=None, time_ms=NOW)])
-    with pytest.raises(JournalError, match="was used before"):
+    with pytest.raises(IntentConflictError, match="was used before"):
         journal.write_intents([an_intent("qt-ETHUSDT-1-e0"), an_intent(created_ms=NOW + 1)])
     assert reader.open_intents() == (), "none of a refused batch is written"
 
