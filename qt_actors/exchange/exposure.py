@@ -162,10 +162,9 @@ class Margin:
         if cost > self.balance(rules.margin_asset).free:
             raise refusal(-2019)
 
-    def others(self, position: Position) -> tuple[Decimal, Decimal]:
-        """Maintenance margin and unrealised profit of the other positions of the same pool (none if isolated)."""
-        legs = [self.leg(other) for other in self.pool(position) if other is not position]
-        return sum((leg.maintenance for leg in legs), ZERO), sum((leg.unrealized for leg in legs), ZERO)
+    def others_unrealized(self, position: Position) -> Decimal:
+        """Unrealised profit of the other positions of the same pool (none if isolated)."""
+        return sum((self.leg(other).unrealized for other in self.pool(position) if other is not position), ZERO)
 
     def pool(self, position: Position) -> list[Position]:
         """The open positions that share a position's margin: itself alone when isolated."""
@@ -184,6 +183,12 @@ class Margin:
         if self._core.setting(position.symbol).isolated:
             return position.isolated_wallet
         return self.cross_wallet(self._core.rules_of(position.symbol).margin_asset)
+
+    def health(self, position: Position) -> tuple[Decimal, Decimal]:
+        """Margin balance and maintenance margin of the pool a position belongs to."""
+        legs = [self.leg(held) for held in self.pool(position)]
+        equity = self.backing(position) + sum((leg.unrealized for leg in legs), ZERO)
+        return equity, sum((leg.maintenance for leg in legs), ZERO)
 
     def liquidation_price(self, position: Position) -> Decimal:
         """Mark price at which the position would be liquidated, 0 if none."""

@@ -39,14 +39,13 @@ class Liquidation:
         """Liquidate what the symbol's new mark price no longer carries."""
         core = self._core
         for position in core.positions_of(symbol):
-            if position.qty and self._equity(position) <= self._maintenance(position):
+            if position.qty and self._fails(position):
                 self._liquidate_pool(position)
 
-    def _equity(self, position: Position) -> Decimal:
-        return self._margin.backing(position) + self._margin.leg(position).unrealized + self._margin.others(position)[1]
-
-    def _maintenance(self, position: Position) -> Decimal:
-        return self._margin.leg(position).maintenance + self._margin.others(position)[0]
+    def _fails(self, position: Position) -> bool:
+        """Whether the margin balance has come down to the maintenance margin."""
+        equity, maintenance = self._margin.health(position)
+        return equity <= maintenance
 
     def _pool(self, position: Position) -> list[Position]:
         """The positions that share the margin, the one losing most first."""
@@ -65,7 +64,7 @@ class Liquidation:
                     self._matching.expire(order, "EXPIRED", "5")
             self._algos.settle(symbol)
         for held in pool:
-            if self._equity(held) > self._maintenance(held):
+            if not self._fails(held):
                 return
             self._close(held, isolated=isolated)
 
@@ -74,7 +73,7 @@ class Liquidation:
         core = self._core
         rules = core.rules_of(position.symbol)
         before = self._margin.backing(position)
-        others = self._margin.others(position)[1]
+        others = self._margin.others_unrealized(position)
         order = self._order(position, margin.bankruptcy_price(self._margin.leg(position), before, others))
         core.file_order(order)
         booked = self._execute(order)
