@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from qt_actors.decisions.admission import Holding
 from qt_actors.decisions.ids import client_id, parse
 from qt_actors.decisions.trade_life import ENDED
 from qt_actors.messages.base import Side, opposite
@@ -65,6 +66,25 @@ def covered_quantity(position: Position, conditionals: tuple[RestingOrder, ...])
     if any(o.close_position for o in stops):
         return size
     return min(size, sum((o.quantity for o in stops), Decimal(0)))
+
+
+def holdings_of(snapshot: AccountSnapshot) -> tuple[Holding, ...]:
+    """Return the positions as admission counts them; a stop counts when it covers all of its position."""
+    made = []
+    for position in snapshot.positions:
+        whole = covered_quantity(position, snapshot.conditionals) >= abs(position.quantity)
+        stops = [o.trigger_price for o in snapshot.conditionals if covers(o, position) and o.trigger_price is not None]
+        farthest = (min(stops) if position.quantity > 0 else max(stops)) if whole and stops else None
+        made.append(
+            Holding(
+                symbol=position.symbol,
+                side=held_side(position.quantity),
+                quantity=abs(position.quantity),
+                mark_price=position.mark_price,
+                stop_price=farthest,
+            )
+        )
+    return tuple(made)
 
 
 def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState]) -> Findings:

@@ -27,7 +27,7 @@ def opened_report(trade: TradeState, now_ms: int) -> TradeOpened:
 
 
 def closed_report(trade: TradeState, now_ms: int) -> TradeClosed:
-    """Return the report of a trade that is flat; slippage is signed against us, in basis points of the decision price."""
+    """Return the report of a trade that is flat; slippage against us is positive, in bps of the decision price."""
     exit_price = trade.exit_notional / trade.exited if trade.exited and trade.exit_notional else Decimal(0)
     sign = 1 if trade.side == "BUY" else -1
     slip = (
@@ -52,4 +52,22 @@ def closed_report(trade: TradeState, now_ms: int) -> TradeClosed:
         mae_pct=trade.mae_pct,
         confidence=trade.confidence,
         adopted=trade.adopted,
+    )
+
+
+def placed_line(trade: TradeState, trace: str) -> str:
+    """Return the log line of an accepted entry (SPEC 10.5)."""
+    return (
+        f"ORDER PLACED {trade.symbol} {trade.side} {trade.quantity} @ {trade.decision_price:,} "
+        f"conf={trade.confidence:.2f} stop={trade.stop_price:,} trace={trace}"
+    )
+
+
+def closed_line(trade: TradeClosed) -> str:
+    """Return the log line of a trade that is flat."""
+    net = trade.realized_usd - trade.commission_usd
+    how = " then ".join(trade.exits) or trade.exit_reason
+    return (
+        f"TRADE CLOSED {trade.symbol} {trade.side} {trade.quantity} by {how} "
+        f"@ {trade.exit_price:,.8g} net {net:+,.2f} USDT after {(trade.closed_ms - trade.opened_ms) / 3_600_000:.1f} h"
     )

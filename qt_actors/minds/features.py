@@ -13,12 +13,10 @@ import time
 from collections.abc import Mapping
 
 import msgspec
-import numpy as np
-
 from models.features import BARS_NEEDED, FeatureStream
-from models.windows import WindowBuffer
+
 from qt_actors.kernel import Actor
-from qt_actors.messages.market import BarsClosed, HistoryReady, HistoryRequested
+from qt_actors.messages.market import BarsClosed, Floats, HistoryReady, HistoryRequested
 from qt_actors.messages.signals import FeatureBatch
 from qt_actors.messages.system import Measured
 from qt_actors.ports import Mailbox
@@ -40,7 +38,7 @@ class Features(Actor):
         super().__init__()
         self._wiring = wiring
         self._stream: FeatureStream | None = None
-        self._windows: WindowBuffer | None = None
+        self._waiting: tuple[int, Floats] | None = None
         self._last_open_ms = -1
         self._interval_ms = 0
 
@@ -61,3 +59,46 @@ class Features(Actor):
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
         return {"last_bar_ms": self._last_open_ms, "bars_needed": BARS_NEEDED}
+
+    def _open(self, history: HistoryReady) -> None:
+        """Open all handles on everything but the newest bar, which comes (or came) as a closed bar of its own."""
+        self._interval_ms = history.interval_ms
+        self._stream = FeatureStream(history.symbols, history.open_time_ms[:-1], history.ohlcv[:, :-1])
+        self._last_open_ms = int(history.open_time_ms[-2]) if history.open_time_ms.size > 1 else -1
+        self._waiting = (int(history.open_time_ms[-1]), history.ohlcv[:, -1])
+
+    def _update(self, bars: BarsClosed) -> None:
+        if self._stream is None or bars.open_time_ms <= self._last_open_ms:
+            return
+        if self._waiting is not None and self._waiting[0] < bars.open_time_ms:
+            self._stream.update(*self._waiting)
+            self._last_open_ms = self._waiting[0]
+        self._waiting = None
+        if self._last_open_ms >= 0 and bars.open_time_ms - self._last_open_ms != self._interval_ms:
+            self._stream = None
+            self._wiring.feed.tell(HistoryRequested(reply_to=self.path))
+            return
+        started = time.perf_counter()
+        frame = self._stream.update(bars.open_time_ms, bars.ohlcv)
+        windows = self._stream.windows()
+        self._last_open_ms = bars.open_time_ms
+        batch = FeatureBatch(
+            symbols=bars.symbols,
+            close_time_ms=bars.close_time_ms,
+            interval_ms=bars.interval_ms,
+            features=frame.features,
+            windows=windows,
+            have=frame.have,
+            need=BARS_NEEDED,
+            eligible=frame.eligible,
+            close=frame.close,
+            stop_distance=frame.stop_distance,
+            adx=frame.adx,
+            slope=frame.channel_slope,
+            volatility=frame.volatility,
+            volatility_rank=frame.volatility_rank,
+        )
+        for listener in self._wiring.listeners:
+            listener.tell(batch)
+        seconds = time.perf_counter() - started
+        self._wiring.telemetry.tell(Measured(metric="qt_features_seconds", value=seconds))

@@ -135,9 +135,7 @@ class ModelServer(Actor):
         if self._faults >= FAULTS_MAX:
             self._become("quarantined", text)
         self._wiring.recorder.tell(
-            IncidentSeen(
-                kind="inference", subject=self._wiring.name, detail=text, repaired=False, now_ms=self.now_ms()
-            )
+            IncidentSeen(kind="inference", subject=self._wiring.name, detail=text, repaired=False, now_ms=self.now_ms())
         )
         return tuple(reason or text for reason in abstentions)
 

@@ -9,24 +9,28 @@ On restart: reads open trades from the journal, looks up every order without an 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from decimal import Decimal
 
 import msgspec
 
 from qt_actors.decisions import trade_life
+from qt_actors.decisions.excursions import excursions
 from qt_actors.decisions.protection import adopt, emergency_stop_price
 from qt_actors.decisions.trade_life import ENDED, Step
+from qt_actors.decisions.trade_reports import closed_line, placed_line
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
 from qt_actors.messages.system import IncidentSeen
 from qt_actors.ports import JournalReader, Mailbox
-from qt_actors.decisions.excursions import excursions
+from qt_actors.trading.dispatch import Dispatch, Owner
 
-LOOK_UP_DELAYS_MS: Final = (250, 500, 1000, 2000, 4000, 5000)
-"""Real time between look-ups; together longer than recvWindow (10 s) plus a skew of 2 s, so that "not found" at the
-end means the request can no longer arrive."""
+LOG = logging.getLogger("qt.executor")
+Answer = orders.OrderAccepted | orders.OrderRejected | orders.OrderDenied | orders.OrderCancelled
+LookedUp = orders.OrderOutcomeUnknown | orders.OrderFound | orders.OrderMissing
+Told = orders.OrderUpdated | orders.ConditionalUpdated | orders.Fill
 
 
 class ExecutorWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +43,8 @@ class ExecutorWiring(msgspec.Struct, frozen=True, kw_only=True):
     watchers: tuple[Mailbox, ...]
     """Told of every ``TradeChanged``, ``TradeOpened``, ``TradeClosed``."""
     journal: Callable[[], JournalReader]
-    adopted_stop_pct: float
+    adopted_stop_pct: Decimal
+    """Distance from the mark of the stop given to a position we did not open."""
 
 
 class Executor(Actor):
@@ -51,19 +56,28 @@ class Executor(Actor):
         self._wiring = wiring
         self._trades: dict[str, positions.TradeState] = {}
         self._rules: dict[str, SymbolRules] = {}
-        self._unwritten: dict[str, tuple[orders.Command, ...]] = {}
-        self._misses: dict[str, tuple[str, bool, int]] = {}
+        self._dispatch: Dispatch
         self._entries = 0
 
     def on_start(self) -> None:
         """Recover the book; ask for whatever was under way when we went."""
+        owner = Owner(
+            path=self.path,
+            fence=self.fence,
+            now_ms=self.now_ms,
+            timer=lambda key, delay_ms: self.timer(key, delay_ms, real=True),
+            cancel_timer=self.cancel_timer,
+        )
+        self._dispatch = Dispatch(owner, self._wiring.gateway, self._wiring.recorder)
         for trade in self._wiring.journal().open_trades():
             self._trades[trade.symbol] = trade
             self._publish(positions.TradeChanged(trade=trade))
             for client_id in trade.pending:
-                self._look_up_later(client_id, trade.symbol)
+                self._dispatch.look_up_later(client_id, trade.symbol)
             if trade.phase == "stopping" and not trade.pending and not trade.stop_id:
-                self._apply(trade_life.on_leverage_refused(trade, "interrupted before anything was sent", self.now_ms()))
+                self._apply(
+                    trade_life.on_leverage_refused(trade, "interrupted before anything was sent", self.now_ms())
+                )
         self._wiring.account.tell(positions.SnapshotRequested(reason="executor started"))
 
     def handle(self, message: object) -> None:
@@ -74,36 +88,46 @@ class Executor(Actor):
             case orders.LeverageSet() | orders.LeverageRejected():
                 self._leverage(message)
             case orders.IntentsRecorded(token=token):
-                self._send(self._unwritten.pop(token, ()))
+                self._dispatch.written(token)
             case orders.IntentsLost(token=token, reason=reason):
-                self._intents_lost(token, reason)
+                self._intent_lost(token, reason)
             case orders.OrderAccepted() | orders.OrderRejected() | orders.OrderDenied() | orders.OrderCancelled():
                 self._answered(message)
             case orders.OrderOutcomeUnknown() | orders.OrderFound() | orders.OrderMissing():
                 self._looked_up(message)
             case orders.OrderUpdated() | orders.ConditionalUpdated() | orders.Fill():
                 self._told(message)
+            case QuotesUpdated():
+                self._trades.update(excursions(self._trades, message))
+            case TimerFired(key=key) if key.startswith("look:"):
+                self._dispatch.look_up(key.removeprefix("look:"))
+            case _:
+                self._asked(message)
+
+    def _asked(self, message: object) -> None:
+        """Hear the position monitor, the operator and the universe."""
+        match message:
             case positions.ProtectPosition():
                 self._protect(message)
             case positions.ClosePosition(symbol=symbol, reason=reason, exit_reason=kind):
                 self._step(symbol, lambda t, now: trade_life.close(t, f"{kind}: {reason}", now))
             case positions.PositionVanished(symbol=symbol):
                 self._step(symbol, trade_life.on_position_gone)
-            case positions.CancelOrphan():
-                self._cancel_orphan(message)
-            case QuotesUpdated():
-                self._trades.update(excursions(self._trades, message))
+            case positions.CancelOrphan(symbol=symbol, client_id=client_id, conditional=conditional):
+                self._dispatch.send(
+                    orders.CancelOrder(
+                        reply_to="", priority="reconcile", client_id=client_id, symbol=symbol, conditional=conditional
+                    )
+                )
             case UniverseChosen(rules=rules):
                 self._rules = {r.symbol: r for r in rules}
-            case TimerFired(key=key) if key.startswith("look:"):
-                self._look_up(key.removeprefix("look:"))
             case _:
                 pass
 
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
         alive = [t for t in list(self._trades.values()) if t.phase not in ENDED]
-        return {"trades": len(alive), "entries": self._entries, "looking_up": len(self._misses)}
+        return {"trades": len(alive), "entries": self._entries}
 
     def _enter(self, decision: policy.Decision) -> None:
         plan = decision.plan
@@ -121,77 +145,58 @@ class Executor(Actor):
     def _leverage(self, message: orders.LeverageSet | orders.LeverageRejected) -> None:
         if isinstance(message, orders.LeverageSet):
             self._step(message.symbol, trade_life.on_leverage_set)
-        else:
-            reason = f"leverage {message.leverage} refused: {message.reason} ({message.code})"
-            self._step(message.symbol, lambda t, now: trade_life.on_leverage_refused(t, reason, now))
-
-    def _intents_lost(self, token: str, reason: str) -> None:
-        """Entries are not sent without a journal; protection and exits are."""
-        for command in self._unwritten.pop(token, ()):
-            trade = self._trades.get(getattr(command, "symbol", ""))
-            opening = trade is not None and trade.phase in {"stopping", "entering"}
-            if opening and isinstance(command, orders.PlaceOrder | orders.PlaceConditional):
-                self._refused(command.symbol, command.client_id, 0, f"journal: {reason}")
-            else:
-                self._send((command,))
-
-    def _answered(
-        self,
-        message: orders.OrderAccepted | orders.OrderRejected | orders.OrderDenied | orders.OrderCancelled,
-    ) -> None:
-        client_id, symbol = message.client_id, message.symbol
-        if isinstance(message, orders.OrderDenied) and client_id in self._misses:
-            self._look_up_later(client_id, symbol)  # the look-up was denied, not the order
             return
-        self._forget_look_up(client_id)
+        reason = f"leverage {message.leverage} refused: {message.reason} ({message.code})"
+        self._step(message.symbol, lambda t, now: trade_life.on_leverage_refused(t, reason, now))
+
+    def _intent_lost(self, token: str, reason: str) -> None:
+        """Entries are not sent without a journal; protection and exits are."""
+        command = self._dispatch.unwritable(token)
+        if command is None:
+            return
+        trade = self._trades.get(command.symbol)
+        if trade is not None and trade.phase in {"stopping", "entering"}:
+            self._refused(command.symbol, command.client_id, 0, f"journal: {reason}")
+        else:
+            self._dispatch.send(command)
+
+    def _answered(self, message: Answer) -> None:
+        client_id, symbol = message.client_id, message.symbol
         match message:
+            case orders.OrderDenied() if self._dispatch.is_looking_up(client_id):
+                self._dispatch.look_up_later(client_id, symbol)  # the look-up was denied, not the order
             case orders.OrderAccepted(exchange_id=exchange_id, status=status, executed_quantity=executed):
-                self._resolve(client_id, "accepted", exchange_id)
+                self._dispatch.resolve(client_id, "accepted", exchange_id)
                 self._step(symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, executed, now))
+                trade = self._trades.get(symbol)
+                if trade is not None and client_id == trade.entry_id:
+                    LOG.info(placed_line(trade, self.trace))
             case orders.OrderRejected(code=code, reason=reason):
-                self._resolve(client_id, "rejected", None, f"{code} {reason}")
+                self._dispatch.resolve(client_id, "rejected", None, f"{code} {reason}")
                 self._refused(symbol, client_id, code, reason)
             case orders.OrderDenied(gate=gate, reason=reason):
-                self._resolve(client_id, "denied", None, f"{gate}: {reason}")
+                self._dispatch.resolve(client_id, "denied", None, f"{gate}: {reason}")
                 self._refused(symbol, client_id, 0, f"{gate}: {reason}")
             case orders.OrderCancelled():
-                self._resolve(client_id, "cancelled", None)
+                self._dispatch.resolve(client_id, "cancelled")
 
-    def _looked_up(self, message: orders.OrderOutcomeUnknown | orders.OrderFound | orders.OrderMissing) -> None:
+    def _looked_up(self, message: LookedUp) -> None:
         client_id, symbol = message.client_id, message.symbol
         match message:
             case orders.OrderOutcomeUnknown():
                 if self._is_pending(symbol, client_id):
-                    self._look_up_later(client_id, symbol)
-            case orders.OrderFound(conditional=True, exchange_id=exchange_id, status=status, executed_quantity=done):
-                self._forget_look_up(client_id)
-                self._resolve(client_id, "accepted", exchange_id)
-                self._step(symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, done, now))
-            case orders.OrderFound(exchange_id=exchange_id, status=status, executed_quantity=done, average_price=price):
-                self._forget_look_up(client_id)
-                self._resolve(client_id, "accepted", exchange_id)
-                self._step(symbol, lambda t, now: self._order_found(t, client_id, (status, done, price), now))
-            case orders.OrderMissing() if self._is_pending(symbol, client_id):
-                _, conditional, misses = self._misses.get(client_id, (symbol, message.conditional, 0))
-                if misses + 1 < len(LOOK_UP_DELAYS_MS):
-                    self._misses[client_id] = (symbol, conditional, misses + 1)
-                    self._look_up_later(client_id, symbol)
-                    return
-                self._forget_look_up(client_id)
-                self._resolve(client_id, "missing", None)
-                self._refused(symbol, client_id, 0, "the exchange never got it")
-            case _:
-                self._forget_look_up(client_id)
+                    self._dispatch.look_up_later(client_id, symbol)
+            case orders.OrderFound():
+                self._dispatch.resolve(client_id, "accepted", message.exchange_id)
+                self._step(symbol, lambda t, now: _found(t, message, now))
+            case orders.OrderMissing():
+                if not self._is_pending(symbol, client_id):
+                    self._dispatch.forget(client_id)
+                elif self._dispatch.missed(client_id):
+                    self._dispatch.resolve(client_id, "missing")
+                    self._refused(symbol, client_id, 0, "the exchange never got it")
 
-    def _order_found(
-        self, trade: positions.TradeState, client_id: str, found: tuple[str, orders.Decimal, orders.Decimal], now: int
-    ) -> Step:
-        status, done, price = found
-        if client_id == trade.entry_id:
-            return trade_life.on_entry_found(trade, status, done, price, now)
-        return trade_life.on_accepted(trade, client_id, status, done, now)
-
-    def _told(self, message: orders.OrderUpdated | orders.ConditionalUpdated | orders.Fill) -> None:
+    def _told(self, message: Told) -> None:
         match message:
             case orders.OrderUpdated(symbol=symbol):
                 self._step(symbol, lambda t, now: trade_life.on_order(t, message, now))
@@ -203,17 +208,18 @@ class Executor(Actor):
     def _protect(self, message: positions.ProtectPosition) -> None:
         """Restore a missing stop; adopt a position that is not in our book."""
         now, trade = self.now_ms(), self._trades.get(message.symbol)
+        unknown = trade is None or trade.phase in ENDED
         self._wiring.recorder.tell(
             IncidentSeen(
-                kind="adopted position" if trade is None else "missing protection",
+                kind="adopted position" if unknown else "missing protection",
                 subject=message.symbol,
                 detail=f"{message.quantity} held, {message.missing_quantity} without a stop",
                 repaired=True,
                 now_ms=now,
             )
         )
-        rules, pct = self._rules.get(message.symbol), orders.Decimal(str(self._wiring.adopted_stop_pct))
-        if trade is None or trade.phase in ENDED:
+        rules, pct = self._rules.get(message.symbol), self._wiring.adopted_stop_pct
+        if trade is None or unknown:
             trade = adopt(message, None, rules, pct, now)
         elif not trade.stop_price:
             price = emergency_stop_price(message, rules, pct)
@@ -222,18 +228,12 @@ class Executor(Actor):
         passed = message.mark_price <= trade.stop_price if long else message.mark_price >= trade.stop_price
         self._apply(trade_life.protect(trade, now, passed=passed))
 
-    def _cancel_orphan(self, message: positions.CancelOrphan) -> None:
-        command = orders.CancelOrder(
-            reply_to="",
-            priority="reconcile",
-            client_id=message.client_id,
-            symbol=message.symbol,
-            conditional=message.conditional,
-        )
-        self._send((command,))
-
     def _refused(self, symbol: str, client_id: str, code: int, reason: str) -> None:
         self._step(symbol, lambda t, now: trade_life.on_refused(t, client_id, code, reason, now))
+
+    def _is_pending(self, symbol: str, client_id: str) -> bool:
+        trade = self._trades.get(symbol)
+        return trade is not None and client_id in trade.pending
 
     def _step(self, symbol: str, fold: Callable[[positions.TradeState, int], Step]) -> None:
         trade = self._trades.get(symbol)
@@ -246,10 +246,11 @@ class Executor(Actor):
         self._trades[step.trade.symbol] = step.trade
         if step.trade != before:
             self._publish(positions.TradeChanged(trade=step.trade))
-        placed = tuple(c for c in step.commands if isinstance(c, orders.PlaceOrder | orders.PlaceConditional))
-        self._send(tuple(c for c in step.commands if c not in placed))
-        for command in placed:
-            self._write_then_send(command, step.trade)
+        for command in step.commands:
+            if isinstance(command, orders.PlaceOrder | orders.PlaceConditional):
+                self._dispatch.write_then_send(command, step.trade)
+            else:
+                self._dispatch.send(command)
         for event in step.events:
             match event:
                 case policy.ReservationReleased():
@@ -259,66 +260,16 @@ class Executor(Actor):
                 case _:
                     self._publish(event)
 
-    def _write_then_send(
-        self, command: orders.PlaceOrder | orders.PlaceConditional, trade: positions.TradeState
-    ) -> None:
-        conditional = isinstance(command, orders.PlaceConditional)
-        intent = orders.Intent(
-            client_id=command.client_id,
-            decision_id=trade.decision_id,
-            symbol=command.symbol,
-            side=command.side,
-            purpose=command.purpose,
-            conditional=conditional,
-            kind=command.kind if isinstance(command, orders.PlaceConditional) else "MARKET",
-            quantity=command.quantity,
-            price=command.trigger_price if isinstance(command, orders.PlaceConditional) else trade.decision_price,
-            created_ms=self.now_ms(),
-        )
-        self._unwritten[command.client_id] = (command,)
-        self._wiring.recorder.tell(
-            orders.RecordIntents(token=command.client_id, intents=(intent,), reply_to=self.path)
-        )
-
-    def _send(self, commands: tuple[orders.Command, ...]) -> None:
-        for command in commands:
-            stamped = msgspec.structs.replace(command, reply_to=self.path, fence=self.fence)
-            self._wiring.gateway.tell(stamped)
-
     def _publish(self, event: object) -> None:
+        if isinstance(event, positions.TradeClosed):
+            LOG.info(closed_line(event))
         self._wiring.recorder.tell(event)
         for watcher in self._wiring.watchers:
             watcher.tell(event)
 
-    def _resolve(self, client_id: str, outcome: str, exchange_id: int | None, reason: str = "") -> None:
-        self._wiring.recorder.tell(
-            orders.IntentResolved(
-                client_id=client_id, outcome=outcome, exchange_id=exchange_id, time_ms=self.now_ms(), reason=reason
-            )
-        )
 
-    def _is_pending(self, symbol: str, client_id: str) -> bool:
-        trade = self._trades.get(symbol)
-        return trade is not None and client_id in trade.pending
-
-    def _look_up_later(self, client_id: str, symbol: str) -> None:
-        said = trade_life.parse(client_id)
-        conditional = said is not None and said.purpose in {"stop", "target", "trail"}
-        _, conditional, misses = self._misses.setdefault(client_id, (symbol, conditional, 0))
-        self.timer(f"look:{client_id}", LOOK_UP_DELAYS_MS[min(misses, len(LOOK_UP_DELAYS_MS) - 1)], real=True)
-
-    def _look_up(self, client_id: str) -> None:
-        if client_id not in self._misses:
-            return
-        symbol, conditional, _ = self._misses[client_id]
-        self._send(
-            (
-                orders.LookUpOrder(
-                    reply_to="", priority="protect", client_id=client_id, symbol=symbol, conditional=conditional
-                ),
-            )
-        )
-
-    def _forget_look_up(self, client_id: str) -> None:
-        if self._misses.pop(client_id, None) is not None:
-            self.cancel_timer(f"look:{client_id}")
+def _found(trade: positions.TradeState, found: orders.OrderFound, now_ms: int) -> Step:
+    """Take a look-up that found the order; an entry's answer carries its price."""
+    if found.client_id == trade.entry_id:
+        return trade_life.on_entry_found(trade, found.status, found.executed_quantity, found.average_price, now_ms)
+    return trade_life.on_accepted(trade, found.client_id, found.status, found.executed_quantity, now_ms)

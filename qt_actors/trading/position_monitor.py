@@ -105,9 +105,7 @@ class PositionMonitor(Actor):
         fresh = set(suspects) - set(self._suspects)
         self._suspects = suspects
         self._unprotected_ms += spent
-        told = ProtectionMeasured(
-            now_ms=now, unprotected_seconds=spent / 1000, unprotected_symbols=tuple(confirmed)
-        )
+        told = ProtectionMeasured(now_ms=now, unprotected_seconds=spent / 1000, unprotected_symbols=tuple(confirmed))
         self._wiring.telemetry.tell(told)
         return bool(fresh)
 
@@ -126,7 +124,7 @@ class PositionMonitor(Actor):
 
     def _warn(self, trade: TradeState, signal: Signal) -> None:
         key = (trade.symbol, signal.close_time_ms)
-        changed = mind_changed(trade, signal)
+        changed = mind_changed(trade, signal, self.now_ms())
         if changed is None or key in self._flipped:
             return
         self._flipped = {k for k in self._flipped if k[1] == signal.close_time_ms} | {key}
@@ -136,8 +134,7 @@ class PositionMonitor(Actor):
             IncidentSeen(
                 kind="mind changed",
                 subject=trade.symbol,
-                detail=f"holds {trade.side}, "
-                f"the ensemble now says {signal.action} {signal.confidence:.0%}",
+                detail=f"holds {trade.side}, the ensemble now says {signal.action} {signal.confidence:.0%}",
                 repaired=False,
                 now_ms=self.now_ms(),
             )

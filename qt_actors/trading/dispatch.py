@@ -1,0 +1,134 @@
+"""Orders on their way: intent on disk before the order is sent, and look-ups of what was never answered.
+
+Belongs to the executor and to one incarnation of it; what was on its way when that ended is looked up by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from qt_actors.decisions.ids import parse
+from qt_actors.messages import orders
+from qt_actors.messages.positions import TradeState
+from qt_actors.ports import Mailbox
+
+LOOK_UP_DELAYS_MS: Final = (250, 500, 1000, 2000, 4000, 5000)
+"""Real time between look-ups; together longer than recvWindow (10 s) plus a skew of 2 s, so that "not found" at the
+end means the request can no longer arrive."""
+CONDITIONAL: Final = frozenset({"stop", "target", "trail"})
+Placement = orders.PlaceOrder | orders.PlaceConditional
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """What the dispatch needs of the actor it belongs to."""
+
+    path: str
+    fence: tuple[int, int]
+    now_ms: Callable[[], int]
+    timer: Callable[[str, int], None]
+    """Real-time timer by key; fires ``TimerFired(key)`` to the actor."""
+    cancel_timer: Callable[[str], None]
+
+
+class Dispatch:
+    """Sends commands to the gateway in the right order, and asks for what stays unanswered."""
+
+    def __init__(self, owner: Owner, gateway: Mailbox, recorder: Mailbox) -> None:
+        """Keep where to send; nothing is under way."""
+        self._owner = owner
+        self._gateway = gateway
+        self._recorder = recorder
+        self._unwritten: dict[str, Placement] = {}
+        self._misses: dict[str, tuple[str, int]] = {}
+
+    @property
+    def looking_up(self) -> int:
+        """Orders whose outcome is unknown."""
+        return len(self._misses)
+
+    def send(self, command: orders.Command) -> None:
+        """Send now, stamped with the sender's path and fence."""
+        stamped = msgspec.structs.replace(command, reply_to=self._owner.path, fence=self._owner.fence)
+        self._gateway.tell(stamped)
+
+    def write_then_send(self, command: Placement, trade: TradeState) -> None:
+        """Record the intent; the command goes out when the receipt is back."""
+        conditional = isinstance(command, orders.PlaceConditional)
+        intent = orders.Intent(
+            client_id=command.client_id,
+            decision_id=trade.decision_id,
+            symbol=command.symbol,
+            side=command.side,
+            purpose=command.purpose,
+            conditional=conditional,
+            kind=command.kind if isinstance(command, orders.PlaceConditional) else "MARKET",
+            quantity=command.quantity,
+            price=command.trigger_price if isinstance(command, orders.PlaceConditional) else trade.decision_price,
+            created_ms=self._owner.now_ms(),
+        )
+        self._unwritten[command.client_id] = command
+        self._recorder.tell(orders.RecordIntents(token=command.client_id, intents=(intent,), reply_to=self._owner.path))
+
+    def written(self, token: str) -> None:
+        """The intent is on disk: send."""
+        command = self._unwritten.pop(token, None)
+        if command is not None:
+            self.send(command)
+
+    def unwritable(self, token: str) -> Placement | None:
+        """The journal refused the intent: take the command back from the queue."""
+        return self._unwritten.pop(token, None)
+
+    def resolve(self, client_id: str, outcome: str, exchange_id: int | None = None, reason: str = "") -> None:
+        """Tell the journal where an intent ended; nothing is looked up any more."""
+        self.forget(client_id)
+        self._recorder.tell(
+            orders.IntentResolved(
+                client_id=client_id,
+                outcome=outcome,
+                exchange_id=exchange_id,
+                time_ms=self._owner.now_ms(),
+                reason=reason,
+            )
+        )
+
+    def is_looking_up(self, client_id: str) -> bool:
+        """Tell whether the order's outcome is being asked for."""
+        return client_id in self._misses
+
+    def look_up_later(self, client_id: str, symbol: str) -> None:
+        """Ask for the order after the next delay; asking itself may fail without counting as a miss."""
+        _, misses = self._misses.setdefault(client_id, (symbol, 0))
+        self._owner.timer(f"look:{client_id}", LOOK_UP_DELAYS_MS[misses])
+
+    def missed(self, client_id: str) -> bool:
+        """Count a "not found"; True when it has stayed so long that it is believed."""
+        symbol, misses = self._misses.get(client_id, ("", 0))
+        if not symbol or misses + 1 >= len(LOOK_UP_DELAYS_MS):
+            return bool(symbol)
+        self._misses[client_id] = (symbol, misses + 1)
+        self.look_up_later(client_id, symbol)
+        return False
+
+    def look_up(self, client_id: str) -> None:
+        """Ask now."""
+        if client_id not in self._misses:
+            return
+        said = parse(client_id)
+        self.send(
+            orders.LookUpOrder(
+                reply_to="",
+                priority="protect",
+                client_id=client_id,
+                symbol=self._misses[client_id][0],
+                conditional=said is not None and said.purpose in CONDITIONAL,
+            )
+        )
+
+    def forget(self, client_id: str) -> None:
+        """Stop asking."""
+        if self._misses.pop(client_id, None) is not None:
+            self._owner.cancel_timer(f"look:{client_id}")
