@@ -1,0 +1,32 @@
+"""Numbers as a person reads them in a gate: ``2.06 %``, ``$1,234.50``, ``0.43``."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from math import isfinite
+
+UNKNOWN = "unknown"
+
+
+def percent(fraction: float | Decimal | None, digits: int = 2) -> str:
+    """Return a fraction as percent."""
+    if fraction is None or not isfinite(fraction):
+        return UNKNOWN
+    return f"{float(fraction) * 100:.{digits}f} %"
+
+
+def usd(amount: float | Decimal | None) -> str:
+    """Return an amount of USDT with two digits; the sign stands before the dollar."""
+    if amount is None or not isfinite(amount):
+        return UNKNOWN
+    return f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"
+
+
+def number(value: float | Decimal | None, digits: int = 2) -> str:
+    """Return a plain number."""
+    return UNKNOWN if value is None or not isfinite(value) else f"{value:.{digits}f}"
+
+
+def seconds(span_ms: int | None) -> str:
+    """Return a time span in whole seconds."""
+    return UNKNOWN if span_ms is None else f"{span_ms // 1000} s"
