@@ -45,7 +45,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
         return self.quantity * self.mark_price
 
 
-class AdmissionFacts(msgspec.Struct, frozen=True, kw_only=True):
+class Book(msgspec.Struct, frozen=True, kw_only=True):
     """Positions, reserved entries and the account, all from one moment; None = not known.
 
     Attributes:
@@ -77,7 +77,7 @@ def plan_loss(plan: EntryPlan) -> Decimal:
     return _stressed(plan.quantity * abs(plan.price - plan.stop_price), plan.notional_usd, 2)
 
 
-def worst_case_loss(book: AdmissionFacts, plan: EntryPlan) -> Decimal | None:
+def worst_case_loss(book: Book, plan: EntryPlan) -> Decimal | None:
     """Return the loss of the whole book with the plan in it; None when it cannot be known."""
     if book.holdings is None:
         return None
@@ -90,7 +90,7 @@ def worst_case_loss(book: AdmissionFacts, plan: EntryPlan) -> Decimal | None:
     return total
 
 
-def maintenance_of(book: AdmissionFacts, plan: EntryPlan, rules: Mapping[str, SymbolRules]) -> Decimal | None:
+def maintenance_of(book: Book, plan: EntryPlan, rules: Mapping[str, SymbolRules]) -> Decimal | None:
     """Return the maintenance margin of the book with the plan in it; None when a leverage table is missing."""
     notionals = [(h.symbol, h.notional_usd) for h in book.holdings or ()]
     notionals += [(p.symbol, p.notional_usd) for p in (*book.reserved, plan)]
@@ -107,7 +107,7 @@ def _gate(name: str, value: str, limit: str, *, passed: bool, note: str = "") ->
     return Gate(name=name, passed=passed, value=value, limit=limit, note=note, transient=True)
 
 
-def _governor(book: AdmissionFacts) -> Gate:
+def _governor(book: Book) -> Gate:
     word = book.directive
     passed = word is not None and word.allow_trades and word.allow_new_positions
     note = word.reason if word else "no directive yet"
@@ -119,7 +119,7 @@ def _expiry(plan: EntryPlan, now_ms: int) -> Gate:
     return Gate(name="expiry", passed=left > 0, value=f"{seconds(left)} left", limit="> 0 s of the signal's bar left")
 
 
-def _cooldown(book: AdmissionFacts, settings: Settings, now_ms: int) -> Gate:
+def _cooldown(book: Book, settings: Settings, now_ms: int) -> Gate:
     last, limit_ms = book.last_entry_ms, settings.cooldown_s * 1000
     elapsed = None if last is None else now_ms - last
     passed = last == 0 or (elapsed is not None and elapsed >= limit_ms)
@@ -127,21 +127,21 @@ def _cooldown(book: AdmissionFacts, settings: Settings, now_ms: int) -> Gate:
     return _gate("cooldown", value, f"≥ {settings.cooldown_s} s since the last entry", passed=passed)
 
 
-def _position(book: AdmissionFacts, plan: EntryPlan) -> Gate:
+def _position(book: Book, plan: EntryPlan) -> Gate:
     used = None if book.holdings is None else {h.symbol for h in book.holdings} | {p.symbol for p in book.reserved}
     passed = used is not None and plan.symbol not in used
     value = UNKNOWN if used is None else "none" if passed else "taken"
     return Gate(name="position", passed=passed, value=value, limit="none on the symbol", transient=used is None)
 
 
-def _slots(book: AdmissionFacts, settings: Settings) -> Gate:
+def _slots(book: Book, settings: Settings) -> Gate:
     used = None if book.holdings is None else {h.symbol for h in book.holdings} | {p.symbol for p in book.reserved}
     limit = positions_max(settings)
     passed = used is not None and len(used) < limit
     return _gate("slots", UNKNOWN if used is None else str(len(used)), f"< {limit} positions", passed=passed)
 
 
-def _gross(book: AdmissionFacts, plan: EntryPlan, settings: Settings) -> Gate:
+def _gross(book: Book, plan: EntryPlan, settings: Settings) -> Gate:
     if book.holdings is None or book.directive is None:
         return _gate("gross_limit", UNKNOWN, "known", passed=False)
     gross = plan.notional_usd + sum((h.notional_usd for h in book.holdings), Decimal(0))
@@ -150,7 +150,7 @@ def _gross(book: AdmissionFacts, plan: EntryPlan, settings: Settings) -> Gate:
     return _gate("gross_limit", usd(gross), f"≤ {usd(limit)}", passed=gross <= limit)
 
 
-def _margin(book: AdmissionFacts, plan: EntryPlan) -> Gate:
+def _margin(book: Book, plan: EntryPlan) -> Gate:
     """Reserved entries may or may not have taken their margin already; it is taken off once more to be safe."""
     if book.available_usd is None:
         return _gate("margin", UNKNOWN, "known", passed=False)
@@ -159,13 +159,13 @@ def _margin(book: AdmissionFacts, plan: EntryPlan) -> Gate:
     return _gate("margin", usd(needed), f"≤ {usd(limit)} available", passed=needed <= limit)
 
 
-def _protection(book: AdmissionFacts) -> Gate:
+def _protection(book: Book) -> Gate:
     bare = None if book.holdings is None else [h.symbol for h in book.holdings if h.stop_price is None]
     value = UNKNOWN if bare is None else "without stop: " + ", ".join(bare) if bare else "all covered"
     return _gate("protection", value, "every open position has its stop", passed=bare == [])
 
 
-def _worst_case(book: AdmissionFacts, plan: EntryPlan) -> Gate:
+def _worst_case(book: Book, plan: EntryPlan) -> Gate:
     loss, word = worst_case_loss(book, plan), book.directive
     if loss is None or word is None:
         return _gate("worst_case_loss", UNKNOWN, "known", passed=False)
@@ -174,7 +174,7 @@ def _worst_case(book: AdmissionFacts, plan: EntryPlan) -> Gate:
     return _gate("worst_case_loss", usd(loss), f"≤ {usd(left)} left of the day", passed=loss <= left, note=note)
 
 
-def _account_liquidation(book: AdmissionFacts, plan: EntryPlan, rules: Mapping[str, SymbolRules]) -> Gate:
+def _account_liquidation(book: Book, plan: EntryPlan, rules: Mapping[str, SymbolRules]) -> Gate:
     """With every stop filled at its worst, the account must still hold the maintenance margin of all of it (cross)."""
     loss, kept, word = worst_case_loss(book, plan), maintenance_of(book, plan, rules), book.directive
     if loss is None or kept is None or word is None:
@@ -184,7 +184,7 @@ def _account_liquidation(book: AdmissionFacts, plan: EntryPlan, rules: Mapping[s
 
 
 def admission_gates(
-    decision: Decision, book: AdmissionFacts, rules: Mapping[str, SymbolRules], settings: Settings, now_ms: int
+    decision: Decision, book: Book, rules: Mapping[str, SymbolRules], settings: Settings, now_ms: int
 ) -> tuple[Gate, ...]:
     """Return every admission gate of a proposed decision, in order; those asked before are asked again of this book.
 
@@ -208,9 +208,7 @@ def admission_gates(
     )
 
 
-def admit(
-    decision: Decision, book: AdmissionFacts, rules: Mapping[str, SymbolRules], settings: Settings, now_ms: int
-) -> Gate:
+def admit(decision: Decision, book: Book, rules: Mapping[str, SymbolRules], settings: Settings, now_ms: int) -> Gate:
     """Return the first admission gate that refuses, or the passed worst-case gate."""
     answers = admission_gates(decision, book, rules, settings, now_ms)
     worst = next(g for g in answers if g.name == "worst_case_loss")

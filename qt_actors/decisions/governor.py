@@ -117,7 +117,7 @@ def after_trade(state: GovernorState, trade: TradeClosed) -> GovernorState:
     return msgspec.structs.replace(state, losing_streak=streak, changed_ms=trade.closed_ms)
 
 
-def next_state(state: GovernorState, condition: Condition, settings: Settings, now_ms: int) -> GovernorState:
+def after_condition(state: GovernorState, condition: Condition, settings: Settings, now_ms: int) -> GovernorState:
     """Turn the day if it is over, and hold a day's loss over its limit until the next one."""
     if condition.equity_usd is None:
         return state
