@@ -1,0 +1,120 @@
+"""One asyncio loop on one daemon thread: every socket of the trader lives here, no actor ever waits on one."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+
+log = logging.getLogger(__name__)
+
+
+class LoopClosedError(RuntimeError):
+    """Work was given to a loop that is not running."""
+
+
+class SocketLoop:
+    """Start once, submit from any thread, stop once; a context manager for short lives."""
+
+    def __init__(self, name: str = "sockets") -> None:
+        self._name = name
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread; returns when its loop runs. A second call changes nothing."""
+        if self._thread is None:
+            running = threading.Event()
+            self._loop = _new_loop()
+            self._loop.call_soon(running.set)
+            self._thread = threading.Thread(target=self._run, args=(self._loop,), name=self._name, daemon=True)
+            self._thread.start()
+            running.wait()
+
+    def submit(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        """Run a coroutine on the loop. An error nobody expected is logged by type and place, without its text.
+
+        Raises:
+            LoopClosedError: the loop is not running; the coroutine was closed.
+        """
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            work.close()
+            msg = f"the {self._name} loop is not running"
+            raise LoopClosedError(msg)
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        future.add_done_callback(_log_failure)
+        return future
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a plain function on the loop soon.
+
+        Raises:
+            LoopClosedError: the loop is not running.
+        """
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            msg = f"the {self._name} loop is not running"
+            raise LoopClosedError(msg)
+        loop.call_soon_threadsafe(function, *arguments)
+
+    def stop(self, timeout_s: float = 3.0) -> bool:
+        """Cancel what runs, end the thread; False when it did not end in time."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return True
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout_s)
+        return not thread.is_alive()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.run_until_complete(_cancel_all())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+async def _cancel_all() -> None:
+    """Cancel every other task and wait until each has had its last word; then let transports close."""
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 -- optional: present where uvicorn[standard] is, absent on some platforms
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _log_failure(future: concurrent.futures.Future[Any]) -> None:
+    if future.cancelled():
+        return
+    error = future.exception()
+    if error is None or isinstance(error, asyncio.CancelledError):
+        return
+    # The text of a network library's error may hold a signed URL or a header: only type and place are safe to show.
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames[-4:]))
+    log.error("socket work failed: %s at %s", type(error).__name__, where)
