@@ -13,10 +13,10 @@ from qt_actors.kernel.errors import (
     UnansweredError,
 )
 from qt_actors.kernel.faults import Chaos, Crash, CrashStart, Hang, InjectedCrash
-from qt_actors.kernel.mailbox import Policy, bounded, conflate, drop_oldest
 from qt_actors.kernel.messages import ActorState, DeadLetter, Down, Restart, TimerFired, Up
 from qt_actors.kernel.probe import Probe
 from qt_actors.kernel.restarts import Backoff
+from qt_actors.kernel.rules import Policy, bounded, conflate, drop_oldest
 from qt_actors.kernel.scheduler import SimRuntime
 from qt_actors.kernel.spec import ChildSpec, SupervisorSpec
 from qt_actors.kernel.threads import ThreadRuntime

@@ -32,6 +32,7 @@ class Incarnation:
         "runtime",
         "spec",
         "started",
+        "taking",
         "thread_id",
         "timers",
         "watched",
@@ -50,6 +51,7 @@ class Incarnation:
         self.busy_since_s: float | None = None
         self.started = False
         self.ended = False
+        self.taking = False
         self.fenced = False
         self.failure: BaseException | None = None
         self.thread_id: int | None = None

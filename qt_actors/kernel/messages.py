@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Mapping
 
     from qt_actors.kernel.answers import Answer
-    from qt_actors.kernel.mailbox import Policy
+    from qt_actors.kernel.rules import Cell, Rule
     from qt_actors.kernel.timers import Entry
 
 
@@ -94,7 +94,8 @@ class Envelope(msgspec.Struct, gc=False, eq=False):
     """A message on its way, with its causality. pykka's loop reads `message` and `reply_to` (always None here).
 
     `trace` is a number until somebody looks at it: formatting it for each message would cost more than the rest.
-    `incarnation` is 0 for messages that belong to the address, else they are for that incarnation only.
+    `incarnation` is 0 for messages that belong to the address, else they are for that incarnation only. `own` marks the
+    kernel's own messages, `system` those of them that supervision consists of; `rule` and `cell` are the mailbox's.
     """
 
     message: Any
@@ -105,9 +106,10 @@ class Envelope(msgspec.Struct, gc=False, eq=False):
     deadline_ms: int | None = None
     incarnation: int = 0
     answer: Answer | None = None
-    policy: Policy | None = None
-    slot: tuple[type, Hashable] | None = None
+    rule: Rule | None = None
+    cell: Cell | None = None
     timer: Entry | None = None
     attempts: int = 0
+    own: bool = False
     system: bool = False
     reply_to: None = None

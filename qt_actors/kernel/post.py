@@ -122,7 +122,7 @@ class Post(ABC):
         if own.timers.get(key) is entry and not own.ended:
             number = self.next_number()
             fired = Envelope(TimerFired(key), number, trace or number, 0, own.path, incarnation=own.number, timer=entry)
-            own.mailbox.offer(fired, force=True)
+            own.mailbox.offer_own(fired)
 
     def is_void(self, own: Incarnation, envelope: Envelope) -> bool:
         """True when the reader must not see this message; what is lost by that becomes a dead letter."""

@@ -109,7 +109,7 @@ class Runtime(Post):
         number = self.next_number()
         envelope = Envelope(Stop(), number, number, 0, "", incarnation=incarnation, system=True)
         if drain and not node.spec.supervises:
-            node.mailbox.offer(envelope, force=True)
+            node.mailbox.offer_own(envelope)
         else:
             node.mailbox.offer_system(envelope)
 

@@ -9,8 +9,8 @@ import msgspec
 
 from qt_actors.kernel.actor import Actor
 from qt_actors.kernel.errors import SpecError
-from qt_actors.kernel.mailbox import Policy
 from qt_actors.kernel.restarts import Backoff, Budget, slowest_exhaustion_ms
+from qt_actors.kernel.rules import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

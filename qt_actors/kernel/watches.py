@@ -46,4 +46,4 @@ class Watches:
     def _notify(self, watcher: Incarnation, message: Up | Down) -> None:
         number = self._next_number()
         envelope = Envelope(message, number, number, 0, message.path, incarnation=watcher.number)
-        watcher.mailbox.offer(envelope, force=True)
+        watcher.mailbox.offer_own(envelope)
