@@ -1,0 +1,393 @@
+"""Features of closed bars: in batch over one symbol's history for training, by streaming handles over all symbols for serving.
+
+Both evaluate the one table of ``feature_table``. Started at the same bar they agree in every bit; started later, the recursive indicators
+differ by what is left of their memory, which after ``BARS_NEEDED`` bars is about a thousandth of a standard deviation.
+
+Holes: a missing bar counts as a flat one at the last close with no volume, so that lags stay in step with the clock. The symbol
+has no features at that bar, nor while more than ``FILLED_MAX`` of its last ``BARS_NEEDED`` bars are such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.feature_table import BARS_NEEDED, FEATURE_ATR_BARS, FEATURES, FILLED_MAX, feature_hash, feature_names
+from models.indicators import SYMBOL_STEPS, Floats, Handles, Names, Times, evaluate, price_scale, run_batch
+from models.market import HORIZONS, MarketContext, MarketStream, market_context, market_names
+from models.stop_distance import StopDistances, stop_distances
+from models.windows import WindowBuffer
+
+__all__ = [
+    "BARS_NEEDED",
+    "BatchFeatures",
+    "FeatureFrame",
+    "FeatureStream",
+    "MarketContext",
+    "batch_features",
+    "compute_batch",
+    "feature_hash",
+    "feature_names",
+    "fill_gaps",
+    "market_context",
+]
+
+HOUR_MS = 3_600_000
+_DAY_MS = 24 * HOUR_MS
+_WEEK_MS = 7 * _DAY_MS
+_OHLC = ("open", "high", "low", "close")
+_CLOSE, _VOLUME = 3, 4
+_VOLUME_LAG = 14
+
+
+def usable_bars(ohlcv: Floats) -> NDArray[np.bool_]:
+    """bool[...]: which bars of float64[..., 5] are whole: finite, prices above 0, volume at least 0, low <= open, close <= high."""
+    with np.errstate(invalid="ignore"):
+        low, high = ohlcv[..., 2], ohlcv[..., 1]
+        inner = ohlcv[..., (0, 3)]
+        ordered = (inner >= low[..., None]).all(axis=-1) & (inner <= high[..., None]).all(axis=-1)
+        whole: NDArray[np.bool_] = np.isfinite(ohlcv).all(axis=-1) & (low > 0) & (ohlcv[..., _VOLUME] >= 0) & ordered
+    return whole
+
+
+def fill_gaps(ohlcv: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Bridge the holes of one symbol.
+
+    Args:
+        ohlcv: float64[T, 5] on a regular grid, unusable rows (NaN, see ``usable_bars``) where a bar is missing; the first row is whole.
+
+    Returns:
+        float64[T, 5] with flat bars of volume 0 in the holes, and bool[T], False there.
+    """
+    real = usable_bars(ohlcv)
+    last = np.maximum.accumulate(np.where(real, np.arange(len(ohlcv)), 0))
+    filled = ohlcv[last]
+    holes = ~real
+    filled[holes, :_VOLUME] = filled[holes, _CLOSE, None]
+    filled[holes, _VOLUME] = 0.0
+    return filled, real
+
+
+class BatchFeatures(NamedTuple):
+    """Everything computed from one symbol's history of T bars.
+
+    Attributes:
+        features: float32[T, F], NaN in rows that are not eligible; eligible, real: bool[T].
+        ohlcv: float64[T, 5], holes filled; stop_distance: w as float64[T].
+        adx (0-100), slope (rise over 50 bars in stop distances), volatility (ATR 14 / close), volatility_rank (0-1): float64[T].
+    """
+
+    features: NDArray[np.float32]
+    eligible: NDArray[np.bool_]
+    real: NDArray[np.bool_]
+    ohlcv: Floats
+    stop_distance: Floats
+    adx: Floats
+    slope: Floats
+    volatility: Floats
+    volatility_rank: Floats
+
+
+class FeatureFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """Features of all symbols at one bar close; the arrays are read-only.
+
+    Attributes:
+        features: float32[S, F], NaN in rows that are not eligible.
+        have: int64[S], closed bars at hand, at most ``BARS_NEEDED``; eligible: bool[S], the row may be scored.
+        close: float64[S], NaN where the bar is missing; stop_distance: float64[S], fraction of price.
+        adx, slope, volatility, volatility_rank: float64[S] as in ``BatchFeatures``.
+    """
+
+    symbols: tuple[str, ...]
+    close_time_ms: int
+    features: NDArray[np.float32]
+    have: NDArray[np.int64]
+    eligible: NDArray[np.bool_]
+    close: Floats
+    stop_distance: Floats
+    adx: Floats
+    slope: Floats
+    volatility: Floats
+    volatility_rank: Floats
+
+
+def batch_features(ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS) -> NDArray[np.float32]:
+    """Features float32[T, F] of one symbol; see ``compute_batch``."""
+    return compute_batch(ohlcv, open_time_ms, market, interval_ms=interval_ms).features
+
+
+def compute_batch(ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS) -> BatchFeatures:
+    """Features of one symbol's whole history; row t uses rows 0..t only.
+
+    Args:
+        ohlcv: float64[T, 5], NaN rows where a bar is missing, the first row whole.
+        open_time_ms: int64[T] on the regular grid of ``interval_ms``.
+        market: context whose grid contains these times.
+
+    Raises:
+        ValueError: the times are no regular grid, lie outside the context, or the first bar is unusable.
+    """
+    _check_grid(open_time_ms, interval_ms)
+    filled, real = fill_gaps(ohlcv)
+    if not real[0]:
+        raise ValueError(f"the first bar, opened at {open_time_ms[0]}, is missing or unusable; begin a history with a whole bar")
+    names = _history_names(filled, open_time_ms, market.at(open_time_ms), interval_ms)
+    missing = np.cumsum(~real)
+    missing[BARS_NEEDED:] -= missing[:-BARS_NEEDED].copy()
+    allowed = real & (missing <= FILLED_MAX)
+    allowed[: BARS_NEEDED - 1] = False
+    features, eligible = _features(names, allowed)
+    return BatchFeatures(
+        features=features,
+        eligible=eligible,
+        real=real,
+        ohlcv=filled,
+        stop_distance=names["w"],
+        **_regime_inputs(names),
+    )
+
+
+def _check_grid(open_time_ms: Times, interval_ms: int) -> None:
+    if not len(open_time_ms):
+        raise ValueError("no bars: at least one is needed")
+    if (np.diff(open_time_ms) != interval_ms).any() or open_time_ms[0] % interval_ms:
+        raise ValueError(f"open times must be multiples of {interval_ms} ms and {interval_ms} ms apart; leave NaN rows where bars are missing")
+
+
+def _history_names(ohlcv: Floats, open_time_ms: Times, market: Names, interval_ms: int) -> Names:
+    """Every name of the table as float64[T]."""
+    scale = price_scale(ohlcv[:1, _CLOSE])
+    close = ohlcv[:, _CLOSE] * scale
+    names: Names = dict(market)
+    names.update((name, ohlcv[:, column] * scale) for column, name in enumerate(_OHLC))
+    names["volume"] = ohlcv[:, _VOLUME].copy()
+    names["previous_close"] = np.concatenate([close[:1], close[:-1]])
+    names["volume_14_ago"] = _lagged(names["volume"], _VOLUME_LAG)
+    run_batch(SYMBOL_STEPS, names)
+    for bars in HORIZONS:
+        names[f"move_{bars}"] = np.log(close / _lagged(close, bars))
+    names["w"] = stop_distances(names, open_time_ms, interval_ms, FEATURE_ATR_BARS * interval_ms)
+    names.update(_calendar(open_time_ms + interval_ms))
+    return names
+
+
+def _lagged(values: Floats, bars: int) -> Floats:
+    out = np.full(len(values), np.nan)
+    out[bars:] = values[:-bars]
+    return out
+
+
+def _calendar(close_time_ms: Times) -> Names:
+    return {"day_phase": close_time_ms % _DAY_MS / _DAY_MS, "week_phase": close_time_ms % _WEEK_MS / _WEEK_MS}
+
+
+def _features(names: Names, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The table's columns, float32[N, F], and which rows are whole and allowed; the others are NaN."""
+    table = np.empty((len(FEATURES), len(allowed)))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for row, feature in zip(table, FEATURES, strict=True):
+            np.clip(evaluate(feature.formula, names), feature.low, feature.high, out=row)
+        eligible = allowed & (names["w"] > 0) & np.isfinite(table).all(axis=0)
+    table[:, ~eligible] = np.nan
+    return np.ascontiguousarray(table.T, dtype=np.float32), eligible
+
+
+def _regime_inputs(names: Names) -> Names:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = names["slope_50"] * 50 / names["close"] / names["w"]
+    return {
+        "adx": names["adx_14"],
+        "slope": slope,
+        "volatility": names["volatility"],
+        "volatility_rank": names["volatility_rank_200"] / 100,
+    }
+
+
+class FeatureStream:
+    """Features of S symbols, bar by bar, from TA-Lib's streaming handles: O(1) an indicator and bar, all else vectorised over symbols.
+
+    Not picklable and not thread-safe: one owner, rebuilt from candles after a restart.
+    """
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        open_time_ms: Times,
+        ohlcv: Floats,
+        *,
+        interval_ms: int = HOUR_MS,
+        stop_atr_interval_ms: int | None = None,
+    ) -> None:
+        """Open from history; the next ``update`` is the bar after its last.
+
+        Args:
+            symbols: in the order of the arrays. open_time_ms: int64[B], a regular grid; ohlcv: float64[S, B, 5], NaN rows where a symbol has
+                no bar. At least ``BARS_NEEDED`` - 1 bars make the next bar eligible; about 500 bring recursive indicators to their limit.
+            interval_ms: of the bars.
+            stop_atr_interval_ms: of the ATR behind ``FeatureFrame.stop_distance``; ``FEATURE_ATR_BARS`` bars by default.
+
+        Raises:
+            ValueError: shapes or times do not fit, or the ATR interval is no multiple of the bar interval.
+        """
+        self.symbols = tuple(symbols)
+        lanes = len(self.symbols)
+        if ohlcv.shape != (lanes, len(open_time_ms), 5):
+            raise ValueError(f"history has shape {ohlcv.shape}, expected {(lanes, len(open_time_ms), 5)}: symbols × bars × OHLCV")
+        _check_grid(open_time_ms, interval_ms)
+        feature_atr_ms = FEATURE_ATR_BARS * interval_ms
+        self._interval_ms = interval_ms
+        self._last_open_ms = int(open_time_ms[-1])
+        self._handles = Handles(SYMBOL_STEPS, lanes)
+        self._scales = StopDistances(lanes, interval_ms, feature_atr_ms)
+        own_stop = stop_atr_interval_ms not in (None, feature_atr_ms)
+        self._stops = StopDistances(lanes, interval_ms, stop_atr_interval_ms) if own_stop and stop_atr_interval_ms else None
+        self._price_scale = np.ones(lanes)
+        self._have = np.zeros(lanes, dtype=np.int64)
+        self._feature_w = np.full(lanes, np.nan)
+        self._buffer = WindowBuffer(lanes)
+        raw = np.where(usable_bars(ohlcv)[..., None], ohlcv, np.nan)
+        context = market_context(self.symbols, open_time_ms, raw[..., _CLOSE])
+        self._market = MarketStream(self.symbols, context, raw[..., _CLOSE])
+        self._shared = {name: context.names[name][-BARS_NEEDED:] for name in ("btc_return", "market_return")}
+        self._load(raw, context, open_time_ms)
+
+    def _load(self, raw: Floats, context: MarketContext, open_time_ms: Times) -> None:
+        """Fill the ring and open every symbol that has enough bars."""
+        filled = np.full_like(raw, np.nan)
+        real = np.isfinite(raw[..., _CLOSE])
+        for lane in range(len(self.symbols)):
+            if not real[lane].any():
+                continue
+            first = int(np.argmax(real[lane]))
+            filled[lane, first:], _ = fill_gaps(raw[lane, first:])
+            self._have[lane] = len(open_time_ms) - first
+            self._price_scale[lane] = price_scale(filled[lane, first : first + 1, _CLOSE])[0]
+            if self._have[lane] >= BARS_NEEDED - 1:
+                self._open(lane, filled[lane, first:], open_time_ms[first:], context.at(open_time_ms[first:]))
+        for bar in range(max(0, len(open_time_ms) - BARS_NEEDED), len(open_time_ms)):
+            self._buffer.append(filled[:, bar], real[:, bar], float(context.names["market_index"][bar]))
+
+    def _open(self, lane: int, ohlcv: Floats, open_time_ms: Times, market: Names) -> None:
+        names = _history_names(ohlcv, open_time_ms, market, self._interval_ms)
+        self._handles.open(lane, names)
+        self._scales.open(lane, names, open_time_ms)
+        if self._stops is not None:
+            self._stops.open(lane, names, open_time_ms)
+
+    @property
+    def last_open_ms(self) -> int:
+        """Open time of the newest bar."""
+        return self._last_open_ms
+
+    def windows(self) -> NDArray[np.float32]:
+        """Windows float32[S, WINDOW_BARS, C] ending in the newest bar, NaN rows for symbols without a scale."""
+        return self._buffer.windows(self._feature_w)
+
+    def update(self, open_time_ms: int, bars: Floats) -> FeatureFrame:
+        """Feed the next closed bar of all symbols.
+
+        Args:
+            open_time_ms: of this bar. If bars were skipped for all symbols, they are taken as missing.
+            bars: float64[S, 5], NaN rows (or unusable ones) where a symbol's bar is missing.
+
+        Raises:
+            ValueError: the bar is not newer, off the grid, of the wrong shape, or more than ``BARS_NEEDED`` bars ahead.
+        """
+        if bars.shape != (len(self.symbols), 5):
+            raise ValueError(f"bar has shape {bars.shape}, expected {(len(self.symbols), 5)}: symbols × OHLCV")
+        steps, rest = divmod(open_time_ms - self._last_open_ms, self._interval_ms)
+        if rest or steps < 1:
+            raise ValueError(f"bar of {open_time_ms} cannot follow {self._last_open_ms}; the next is {self._last_open_ms + self._interval_ms}")
+        if steps > BARS_NEEDED:
+            raise ValueError(f"bar of {open_time_ms} is {steps} bars ahead, at most {BARS_NEEDED} are bridged; open a new stream from history")
+        missing = np.full_like(bars, np.nan)
+        for _ in range(steps - 1):
+            self._advance(missing)
+        return self._advance(bars)
+
+    def replace(self, symbol: str, ohlcv: Floats) -> None:
+        """Correct one symbol's past after a repair: float64[B, 5] ending in the newest bar seen; its handles open again from it.
+
+        At most the last ``BARS_NEEDED`` bars are used. Raises ValueError for an unknown symbol or a history without a whole first bar.
+        """
+        lane = self.symbols.index(symbol)
+        kept = ohlcv[-min(len(self._shared["btc_return"]), BARS_NEEDED) :]
+        filled, real = fill_gaps(kept)
+        if not real[0]:
+            raise ValueError(f"{symbol}: the first of {len(kept)} corrected bars is missing or unusable; begin with a whole bar")
+        self._buffer.replace(lane, filled, real)
+        self._have[lane] = len(kept)
+        self._price_scale[lane] = price_scale(filled[:1, _CLOSE])[0]
+        if len(kept) >= BARS_NEEDED - 1:
+            self._open_from_buffer(lane, len(kept))
+
+    def _open_from_buffer(self, lane: int, count: int) -> None:
+        times = self._last_open_ms + self._interval_ms * np.arange(1 - count, 1)
+        shared = {name: values[-count:] for name, values in self._shared.items()}
+        self._open(lane, self._buffer.ohlcv[lane, -count:], times, shared)
+
+    def _advance(self, bars: Floats) -> FeatureFrame:
+        real = usable_bars(bars)
+        before = self._buffer.ohlcv[:, -1]
+        known = np.isfinite(before[:, _CLOSE])
+        filled = np.where(real[:, None], bars, np.where(np.arange(5) == _VOLUME, 0.0, before[:, _CLOSE, None]))
+        filled[~known & ~real] = np.nan
+        for lane in np.flatnonzero((self._have >= BARS_NEEDED - 1) & ~self._handles.opened).tolist():
+            self._open_from_buffer(lane, int(self._have[lane]))
+        market = self._market.update(np.where(real, bars[:, _CLOSE], np.nan))
+        self._have += known | real
+        self._price_scale = np.where(known, self._price_scale, price_scale(filled[:, _CLOSE]))
+        names = self._names(filled, before, market)
+        self._buffer.append(filled, real, self._market.index)
+        for bars_back in HORIZONS:
+            names[f"move_{bars_back}"] = self._move(bars_back)
+        self._shared = {name: np.append(values, market[name])[-BARS_NEEDED:] for name, values in self._shared.items()}
+        self._last_open_ms += self._interval_ms
+        return self._frame(names, filled, real)
+
+    def _move(self, bars_back: int) -> Floats:
+        close = self._buffer.ohlcv[:, :, _CLOSE]
+        if close.shape[1] <= bars_back:
+            return np.full(len(close), np.nan)
+        with np.errstate(invalid="ignore"):
+            move: Floats = np.log(close[:, -1] / close[:, -1 - bars_back])
+        return move
+
+    def _names(self, filled: Floats, before: Floats, market: dict[str, float]) -> Names:
+        """Every name of the table as float64[S], handles fed."""
+        open_time_ms = self._last_open_ms + self._interval_ms
+        names: Names = market_names(market, len(self.symbols))
+        names.update((name, filled[:, column] * self._price_scale) for column, name in enumerate(_OHLC))
+        names["volume"] = filled[:, _VOLUME].copy()
+        names["previous_close"] = before[:, _CLOSE] * self._price_scale
+        volumes = self._buffer.ohlcv[:, :, _VOLUME]
+        enough = volumes.shape[1] >= _VOLUME_LAG
+        names["volume_14_ago"] = volumes[:, -_VOLUME_LAG].copy() if enough else np.full(len(volumes), np.nan)
+        names.update(_calendar(np.full(len(self.symbols), open_time_ms + self._interval_ms)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._handles.update(names)
+            names["w"] = self._scales.update(names, open_time_ms)
+            names["stop"] = names["w"] if self._stops is None else self._stops.update(names, open_time_ms)
+        return names
+
+    def _frame(self, names: Names, filled: Floats, real: NDArray[np.bool_]) -> FeatureFrame:
+        allowed = real & (self._have >= BARS_NEEDED) & self._handles.opened
+        allowed &= (~self._buffer.real).sum(axis=1) <= FILLED_MAX
+        allowed &= np.isfinite(names["stop"])
+        features, eligible = _features(names, allowed)
+        self._feature_w = np.where(eligible, names["w"], np.nan)
+        arrays = {
+            "features": features,
+            "have": np.minimum(self._have, BARS_NEEDED),
+            "eligible": eligible,
+            "close": np.where(real, filled[:, _CLOSE], np.nan),
+            "stop_distance": names["stop"].copy(),
+            **_regime_inputs(names),
+        }
+        for array in arrays.values():
+            array.setflags(write=False)
+        return FeatureFrame(symbols=self.symbols, close_time_ms=self._last_open_ms + self._interval_ms, **arrays)  # type: ignore[arg-type]
