@@ -39,10 +39,19 @@ from qt_actors.messages.policy import (
     ReservationReleased,
 )
 from qt_actors.messages.positions import AccountSnapshot, TradeClosed
-from qt_actors.messages.system import ControlRequested, EquityMeasured, GovernorState, VenueLost, VenueReady
+from qt_actors.messages.system import (
+    ControlRequested,
+    EquityMeasured,
+    GovernorState,
+    HealthReported,
+    VenueLost,
+    VenueReady,
+)
 from qt_actors.ports import JournalReader, Mailbox
 
 LOG = logging.getLogger("qt.governor")
+HEALTH_MIN = 50
+"""A subsystem below this stops entries."""
 ACCOUNT_AGE_MS_MAX = 45_000
 """Real time: four missed reconciliation rounds; after that the account counts as not known."""
 
@@ -73,7 +82,8 @@ class Governor(Actor):
         self._settling: dict[str, int] = {}
         """Decision → when its position was reported; its reservation ends with the first snapshot asked for later."""
         self._directive: Directive | None = None
-        self._venue = "the exchange has not been reached yet"
+        self._ills: dict[str, str] = {"venue": "the exchange has not been reached yet"}
+        """Subsystem → why it is not healthy; any of them stops entries."""
         self._last_entry_ms = 0
 
     def on_start(self) -> None:
@@ -100,11 +110,11 @@ class Governor(Actor):
                 self._become(after_control(self._state, control, reason, self.now_ms()))
                 self._judge()
             case VenueLost(reason=reason):
-                self._venue = reason
-                self._judge()
+                self._ail("venue", reason)
             case VenueReady():
-                self._venue = ""
-                self._judge()
+                self._ail("venue", "")
+            case HealthReported(subsystem=subsystem, health=health, reason=reason):
+                self._ail(subsystem, "" if health >= HEALTH_MIN else f"{subsystem}: {reason}")
             case TimerFired(key="account age"):
                 self._account = None
                 self._judge()
@@ -143,14 +153,24 @@ class Governor(Actor):
                 )
             )
 
+    def _ail(self, subsystem: str, reason: str) -> None:
+        """Note a subsystem ill (or well again, with an empty reason)."""
+        before = dict(self._ills)
+        if reason:
+            self._ills[subsystem] = reason
+        else:
+            self._ills.pop(subsystem, None)
+        if self._ills != before:
+            self._judge()
+
     def _judge(self) -> None:
         """Form the directive and tell it."""
         now, account, settings = self.now_ms(), self._account, self._wiring.settings
         condition = Condition(
             equity_usd=account.equity_usd if account else None,
             gross_notional_usd=self._gross(account) if account else None,
-            healthy=not self._venue,
-            health_reason=self._venue,
+            healthy=not self._ills,
+            health_reason="; ".join(self._ills.values()),
         )
         if self._state is not None:
             self._become(after_condition(self._state, condition, settings, now))
