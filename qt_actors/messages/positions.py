@@ -235,3 +235,9 @@ class ProtectionMeasured(Message, frozen=True, kw_only=True):
     now_ms: int
     unprotected_seconds: float
     unprotected_symbols: tuple[str, ...]
+
+
+class PositionVanished(Message, frozen=True, kw_only=True):
+    """Position monitor → executor: two snapshots show this trade flat; what its fills did not tell is unknown."""
+
+    symbol: str

@@ -97,3 +97,11 @@ class Drained(Message, frozen=True, kw_only=True):
     """Answer to ``DrainRequested``."""
 
     path: str
+
+
+class MarketPaused(Message, frozen=True, kw_only=True):
+    """To the embedded exchange: stop exchange time, so that the last reconciliation is of a market that stands."""
+
+
+class MarketResumed(Message, frozen=True, kw_only=True):
+    """To the embedded exchange: let exchange time go on."""
