@@ -1,0 +1,421 @@
+"""Regular orders of the embedded exchange: filters, life, time in force, reduce-only, amendment, batches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+
+from qt_actors.exchange.engine import Engine, ExchangeError, ExchangeRules, Quote
+
+
+class Desk:
+    """An engine with BTCUSDT at 60,000 (spread 0.2, 2 BTC at the bid, 3 at the ask), its events and a running time."""
+
+    def __init__(self, wallet: str = "10000", rules: ExchangeRules | None = None) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.now_ms = 1_700_000_000_000
+        self.engine = Engine(
+            rules or ExchangeRules.default(), wallet=Decimal(wallet), now_ms=self.now_ms, emit=self.events.append
+        )
+        self.quote("60000")
+        self.engine.advance(self.now_ms)
+
+    def quote(self, last: str, mark: str | None = None, spread: str = "0.2", symbol: str = "BTCUSDT") -> None:
+        self.now_ms += 1000
+        price, half = Decimal(last), Decimal(spread) / 2
+        index = Decimal(mark or last)
+        self.engine.quote(
+            Quote(symbol, self.now_ms, price, index, index, price - half, price + half, Decimal(2), Decimal(3))
+        )
+
+    def order(self, side: str, quantity: str, price: str | None = None, **more: str) -> dict[str, Any]:
+        wire = {"symbol": "BTCUSDT", "side": side, "type": "LIMIT" if price else "MARKET", "quantity": quantity}
+        if price:
+            wire |= {"price": price, "timeInForce": "GTC"}
+        return self.engine.place_order({**wire, **more}, self.now_ms)
+
+    def algo(self, side: str, kind: str, **more: str) -> dict[str, Any]:
+        wire = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": side, "type": kind}
+        return self.engine.place_algo_order({**wire, **more}, self.now_ms)
+
+    def held(self) -> Decimal:
+        rows = self.engine.position_risk_v2({"symbol": "BTCUSDT"}, self.now_ms)
+        return sum((Decimal(row["positionAmt"]) for row in rows), Decimal(0))
+
+    def kinds(self) -> list[str]:
+        """Events as short names, oldest first: `ORDER_TRADE_UPDATE NEW`, `ALGO_UPDATE TRIGGERED`, `TRADE_LITE`."""
+        names = []
+        for event in self.events:
+            body = event.get("o", {})
+            detail = body.get("x") if event["e"] == "ORDER_TRADE_UPDATE" else body.get("X", "")
+            names.append(f"{event['e']} {detail}".strip())
+        return names
+
+
+def refused(act: Callable[[], object]) -> int:
+    with pytest.raises(ExchangeError) as caught:
+        act()
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("code", "wire"),
+    [
+        (-1102, {"symbol": ""}),
+        (-1121, {"symbol": "NOSUCHUSDT"}),
+        (-1122, {"symbol": "ETHUSDT"}),
+        (-1117, {"side": "HOLD"}),
+        (-1102, {"type": ""}),
+        (-1116, {"type": "ICEBERG"}),
+        (-4120, {"type": "STOP_MARKET", "stopPrice": "59000"}),
+        (-4120, {"type": "TRAILING_STOP_MARKET"}),
+        (-1102, {"timeInForce": ""}),
+        (-1115, {"timeInForce": "FOREVER"}),
+        (-1102, {"quantity": ""}),
+        (-1100, {"quantity": "1e-3"}),
+        (-1100, {"quantity": "٣"}),
+        (-4003, {"quantity": "0"}),
+        (-4003, {"quantity": "-1"}),
+        (-1111, {"quantity": "0.0015"}),
+        (-4005, {"quantity": "1000.001"}),
+        (-4001, {"price": "0"}),
+        (-1111, {"price": "60000.001"}),
+        (-4014, {"price": "60000.05"}),
+        (-4013, {"price": "500"}),
+        (-4002, {"price": "9000000"}),
+        (-4016, {"price": "63000.1"}),
+        (-4024, {"side": "SELL", "price": "56999.9"}),
+        (-4164, {"quantity": "0.001", "price": "59000"}),
+        (-4015, {"newClientOrderId": "x" * 37}),
+        (-4015, {"newClientOrderId": "no spaces"}),
+        (-4061, {"positionSide": "LONG"}),
+        (-4060, {"positionSide": "UP"}),
+        (-2022, {"reduceOnly": "true"}),
+        (-1130, {"reduceOnly": "perhaps"}),
+        (-1136, {"newOrderRespType": "FULL"}),
+        (-5037, {"priceMatch": "OPPONENT_10"}),
+        (-1106, {"priceMatch": "QUEUE"}),
+        (-5039, {"selfTradePreventionMode": "PLEASE"}),
+        (-1102, {"timeInForce": "GTD"}),
+        (-5040, {"timeInForce": "GTD", "goodTillDate": "1700000000000"}),
+        (-5022, {"timeInForce": "GTX", "price": "60000.1"}),
+        (-5021, {"timeInForce": "FOK", "quantity": "0.6", "price": "59999"}),
+        (-4136, {"closePosition": "true"}),
+        (-2019, {"quantity": "4"}),
+    ],
+)
+def test_a_bad_limit_order_is_refused_with_its_own_code_and_changes_nothing(code: int, wire: dict[str, str]) -> None:
+    desk = Desk()
+    good = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+    before = desk.engine.save()
+
+    assert refused(lambda: desk.engine.place_order({**good, "price": "59000", **wire}, desk.now_ms)) == code
+
+    assert desk.engine.save() == before
+    assert not desk.events
+
+
+@pytest.mark.parametrize(
+    ("code", "wire"),
+    [
+        (-1106, {"price": "60000"}),
+        (-1106, {"timeInForce": "GTC"}),
+        (-4005, {"quantity": "120.001"}),
+        (-2027, {"quantity": "119"}),
+        (-4164, {"quantity": "0.001"}),
+    ],
+)
+def test_a_bad_market_order_is_refused_with_its_own_code(code: int, wire: dict[str, str]) -> None:
+    desk = Desk("100000000")
+    desk.engine.set_leverage({"symbol": "BTCUSDT", "leverage": "100"}, desk.now_ms)
+    good = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+    assert refused(lambda: desk.engine.place_order({**good, **wire}, desk.now_ms)) == code
+
+
+def changed_rules(**filters: dict[str, str]) -> ExchangeRules:
+    """BTCUSDT of the shipped table with some filter keys (or, under `symbol`, symbol keys) changed."""
+    info = copy.deepcopy(ExchangeRules.default().exchange_info(0))
+    row = next(row for row in info["symbols"] if row["symbol"] == "BTCUSDT")
+    row |= filters.pop("symbol", {})
+    for one in row["filters"]:
+        one.update(filters.get(one["filterType"], {}))
+    return ExchangeRules.from_exchange_info({**info, "symbols": [row]}, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "filters"),
+    [
+        (-4004, {"LOT_SIZE": {"minQty": "0.02"}}),
+        (-4023, {"LOT_SIZE": {"stepSize": "0.02"}}),
+        (-4105, {"POSITION_RISK_CONTROL": {"positionControlSide": "BOTH"}}),
+        (-4106, {"POSITION_RISK_CONTROL": {"positionControlSide": "BUY"}}),
+        (-2025, {"MAX_NUM_ORDERS": {"limit": "0"}}),
+        (-4141, {"symbol": {"status": "SETTLING"}}),
+        (-4140, {"symbol": {"status": "PRE_SETTLE"}}),
+    ],
+)
+def test_rules_of_another_symbol_are_obeyed_too(code: int, filters: dict[str, dict[str, str]]) -> None:
+    desk = Desk(rules=changed_rules(**filters))
+    assert refused(lambda: desk.order("BUY", "0.01", "59000")) == code
+
+
+def test_a_market_order_tells_its_fill_in_the_captured_order_of_events() -> None:
+    desk = Desk()
+    reply = desk.order("BUY", "0.5", newClientOrderId="in-1", newOrderRespType="RESULT")
+
+    assert desk.kinds() == ["TRADE_LITE", "ORDER_TRADE_UPDATE NEW", "ACCOUNT_UPDATE", "ORDER_TRADE_UPDATE TRADE"]
+    fill = desk.events[-1]["o"]
+    assert (fill["X"], fill["L"], fill["l"], fill["n"], fill["m"]) == ("FILLED", "60000.1", "0.5", "15.00002500", False)
+    assert (reply["status"], reply["executedQty"]) == ("FILLED", "0.500")
+    assert not {"avgPrice", "cumQuote"} & reply.keys()
+    row = desk.engine.query_order({"symbol": "BTCUSDT", "origClientOrderId": "in-1"}, desk.now_ms)
+    assert (row["avgPrice"], row["cumQuote"]) == ("60000.10000", "30000.05")
+
+
+def test_an_acknowledgement_answers_new_even_though_the_order_is_filled() -> None:
+    desk = Desk()
+    reply = desk.order("BUY", "0.5")
+    assert (reply["status"], reply["executedQty"]) == ("NEW", "0.000")
+    assert desk.held() == Decimal("0.5")
+
+
+def test_a_large_market_order_walks_the_depth_and_the_touch_does_not_refill_before_the_next_quote() -> None:
+    desk = Desk("10000000")
+    desk.order("BUY", "5")
+    fills = [event["o"] for event in desk.events if event.get("o", {}).get("x") == "TRADE"]
+    assert [(fill["L"], fill["l"]) for fill in fills] == [("60000.1", "3"), ("60006.3", "2")]
+    desk.order("BUY", "1")
+    assert desk.events[-1]["o"]["L"] == "60006.3"
+    desk.quote("60000")
+    desk.order("BUY", "1")
+    assert desk.events[-1]["o"]["L"] == "60000.1"
+
+
+def test_a_market_order_larger_than_the_allowed_depth_ends_expired_partly_filled() -> None:
+    desk = Desk("10000000000")
+    desk.engine.set_leverage({"symbol": "BTCUSDT", "leverage": "1"}, desk.now_ms)
+    price = Decimal(60000)
+    thin = Quote("BTCUSDT", desk.now_ms, price, price, price, price - 1, price + 1, Decimal("0.001"), Decimal("0.001"))
+    desk.engine.quote(thin)
+    reply = desk.order("BUY", "120", newOrderRespType="RESULT")
+    last = desk.events[-1]["o"]
+    assert reply["status"] == last["X"] == "EXPIRED"
+    assert last["er"] == "9"
+    assert Decimal(0) < Decimal(last["z"]) < Decimal(120)
+    assert all(
+        Decimal(event["o"]["L"]) <= price * Decimal("1.05")
+        for event in desk.events
+        if event["e"] == "ORDER_TRADE_UPDATE"
+    )
+
+
+def test_a_market_order_is_refused_when_the_touch_is_outside_the_price_band() -> None:
+    desk = Desk()
+    desk.quote("60000", mark="50000")
+    assert refused(lambda: desk.order("BUY", "0.01")) == -4131
+
+
+def test_a_resting_limit_fills_as_maker_when_the_book_comes_to_it_and_not_before() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.5", "59900", newClientOrderId="rest")
+    desk.quote("59900")
+    assert desk.held() == 0
+    desk.events.clear()
+    desk.quote("59899.9")
+    assert desk.kinds() == ["TRADE_LITE", "ACCOUNT_UPDATE", "ORDER_TRADE_UPDATE TRADE"]
+    fill = desk.events[-1]["o"]
+    assert (fill["L"], fill["m"], fill["n"]) == ("59900", True, "5.99000000")
+
+
+def test_a_trade_through_a_resting_order_fills_one_touch_quantity_a_quote() -> None:
+    desk = Desk("1000000")
+    desk.order("BUY", "5", "59900")
+    desk.quote("59899", spread="10")
+    assert desk.held() == 3
+    row = desk.engine.open_orders({}, desk.now_ms)[0]
+    assert (row["status"], row["executedQty"], row["avgPrice"]) == ("PARTIALLY_FILLED", "3.000", "59900.00000")
+    desk.quote("59899", spread="10")
+    assert desk.held() == 5
+    assert desk.engine.open_orders({}, desk.now_ms) == []
+
+
+def test_the_better_price_then_the_older_order_fills_first() -> None:
+    desk = Desk("1000000")
+    for name, price in (("old", "59900"), ("new", "59900"), ("best", "59901")):
+        desk.order("BUY", "2", price, newClientOrderId=name)
+    desk.events.clear()
+    desk.quote("59899", spread="10")
+    fills = [(event["c"], event["l"]) for event in desk.events if event["e"] == "TRADE_LITE"]
+    assert fills == [("best", "2.000"), ("old", "1.000")]
+
+
+def test_immediate_or_cancel_expires_its_remainder_and_a_rejected_fill_or_kill_leaves_no_trace() -> None:
+    desk = Desk("1000000")
+    reply = desk.order("BUY", "4", "60000.1", timeInForce="IOC", newOrderRespType="RESULT")
+    assert (reply["status"], reply["executedQty"]) == ("EXPIRED", "3.000")
+    assert desk.events[-1]["o"]["er"] == "2"
+    desk.quote("60000")
+    assert refused(lambda: desk.order("BUY", "4", "60000.1", timeInForce="FOK", newClientOrderId="fok")) == -5021
+    assert (
+        refused(lambda: desk.engine.query_order({"symbol": "BTCUSDT", "origClientOrderId": "fok"}, desk.now_ms))
+        == -2013
+    )
+
+
+def test_good_till_date_expires_when_its_time_comes() -> None:
+    desk = Desk()
+    until = desk.now_ms + 700_000
+    desk.order("BUY", "0.5", "59900", timeInForce="GTD", goodTillDate=str(until))
+    desk.engine.advance(until - 1000)
+    assert len(desk.engine.open_orders({}, until)) == 1
+    desk.engine.advance(until)
+    assert desk.engine.open_orders({}, until) == []
+    assert (desk.events[-1]["o"]["x"], desk.events[-1]["o"]["gtd"]) == ("EXPIRED", until - until % 1000)
+
+
+def test_a_client_id_is_unique_among_open_orders_only_and_finds_the_latest() -> None:
+    desk = Desk()
+    first = desk.order("BUY", "0.1", "59900", newClientOrderId="one")
+    assert refused(lambda: desk.order("BUY", "0.1", "59000", newClientOrderId="one")) == -4116
+    desk.engine.cancel_order({"symbol": "BTCUSDT", "origClientOrderId": "one"}, desk.now_ms)
+    second = desk.order("BUY", "0.1", "59000", newClientOrderId="one")
+    found = desk.engine.query_order({"symbol": "btcusdt", "origClientOrderId": "one"}, desk.now_ms)
+    assert first["orderId"] < second["orderId"] == found["orderId"]
+
+
+def test_cancelling_twice_and_asking_for_a_closed_order_are_told_apart() -> None:
+    desk = Desk()
+    number = {"symbol": "BTCUSDT", "orderId": str(desk.order("BUY", "0.1", "59900")["orderId"])}
+    assert desk.engine.open_order(number, desk.now_ms)["status"] == "NEW"
+    assert desk.engine.cancel_order(number, desk.now_ms)["status"] == "CANCELED"
+    assert refused(lambda: desk.engine.cancel_order(number, desk.now_ms)) == -2011
+    assert refused(lambda: desk.engine.open_order(number, desk.now_ms)) == -2013
+    assert desk.engine.query_order(number, desk.now_ms)["status"] == "CANCELED"
+    assert refused(lambda: desk.engine.query_order({"symbol": "BTCUSDT"}, desk.now_ms)) == -1102
+
+
+def test_a_reduce_only_order_larger_than_the_position_is_cut_to_it() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.2")
+    reply = desk.order("SELL", "0.5", reduceOnly="true", newOrderRespType="RESULT")
+    assert (reply["status"], reply["origQty"]) == ("FILLED", "0.200")
+    assert desk.held() == 0
+    assert refused(lambda: desk.order("SELL", "0.5", reduceOnly="true")) == -2022
+
+
+def test_resting_reduce_only_orders_shrink_and_expire_with_the_position() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.4")
+    desk.order("SELL", "0.2", "61000", reduceOnly="true", newClientOrderId="near")
+    desk.order("SELL", "0.2", "62000", reduceOnly="true", newClientOrderId="far")
+    assert refused(lambda: desk.order("SELL", "0.1", "61500", reduceOnly="true")) == -2022
+    desk.events.clear()
+    desk.order("SELL", "0.3")
+    ends = [
+        (e["o"]["c"], e["o"]["x"], e["o"]["q"], e["o"]["er"])
+        for e in desk.events
+        if e["e"] == "ORDER_TRADE_UPDATE" and e["o"]["er"] == "4"
+    ]
+    assert ends == [("near", "AMENDMENT", "0.1", "4"), ("far", "EXPIRED", "0.2", "4")]
+    desk.quote("61000.2")
+    assert desk.held() == 0
+
+
+def test_an_amendment_moves_the_order_to_the_end_of_the_queue() -> None:
+    desk = Desk("1000000")
+    desk.order("BUY", "2", "59900", newClientOrderId="first")
+    desk.order("BUY", "2", "59900", newClientOrderId="second")
+    change = {"symbol": "BTCUSDT", "side": "BUY", "origClientOrderId": "first", "quantity": "2.5", "price": "59900"}
+    assert desk.engine.modify_order({**change, "modifyId": "7"}, desk.now_ms)["origQty"] == "2.500"
+    assert (desk.events[-1]["o"]["x"], desk.events[-1]["o"]["M"]) == ("AMENDMENT", 7)
+    assert refused(lambda: desk.engine.modify_order(change, desk.now_ms)) == -5027
+    desk.events.clear()
+    desk.quote("59899", spread="10")
+    assert [e["c"] for e in desk.events if e["e"] == "TRADE_LITE"] == ["second", "first"]
+    desk.engine.modify_order({**change, "quantity": "1"}, desk.now_ms)
+    assert desk.events[-1]["o"]["X"] == "CANCELED"
+
+
+def test_an_amended_price_that_crosses_takes_at_once_and_a_post_only_one_is_cancelled() -> None:
+    desk = Desk()
+    for name, tif in (("plain", "GTC"), ("maker", "GTX")):
+        desk.order("BUY", "0.1", "59900", newClientOrderId=name, timeInForce=tif)
+        wire = {"symbol": "BTCUSDT", "side": "BUY", "origClientOrderId": name, "quantity": "0.1", "price": "60001"}
+        desk.engine.modify_order(wire, desk.now_ms)
+    assert desk.held() == Decimal("0.1")
+    row = desk.engine.query_order({"symbol": "BTCUSDT", "origClientOrderId": "maker"}, desk.now_ms)
+    assert row["status"] == "CANCELED"
+
+
+def test_an_amendment_that_a_filter_refuses_leaves_the_order_as_it_was() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.1", "59900", newClientOrderId="a")
+    before = desk.engine.save()
+    wire = {"symbol": "BTCUSDT", "side": "BUY", "origClientOrderId": "a", "quantity": "0.1"}
+    for code, price in ((-4014, "59900.05"), (-4016, "70000"), (-1102, "")):
+        assert refused(partial(desk.engine.modify_order, {**wire, "price": price}, desk.now_ms)) == code
+    assert refused(lambda: desk.engine.modify_order({**wire, "price": "59900", "quantity": "50"}, desk.now_ms)) == -2019
+    assert desk.engine.save() == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "resting", "status", "executed"),
+    [("EXPIRE_MAKER", "EXPIRED_IN_MATCH", "FILLED", "0.500"), ("EXPIRE_TAKER", "NEW", "EXPIRED", "0.000"),
+     ("EXPIRE_BOTH", "EXPIRED_IN_MATCH", "EXPIRED", "0.000")],
+)  # fmt: skip
+def test_self_trade_prevention_expires_whom_it_was_told_to(mode: str, resting: str, status: str, executed: str) -> None:
+    desk = Desk("100000")
+    desk.quote("60000", spread="20")
+    desk.order("BUY", "0.3", "59995", newClientOrderId="mine")
+    reply = desk.order("SELL", "0.5", selfTradePreventionMode=mode, newOrderRespType="RESULT")
+    row = desk.engine.query_order({"symbol": "BTCUSDT", "origClientOrderId": "mine"}, desk.now_ms)
+    assert (row["status"], reply["status"], reply["executedQty"]) == (resting, status, executed)
+
+
+def test_price_match_takes_its_price_from_the_depth() -> None:
+    desk = Desk()
+    prices = {}
+    for match in ("QUEUE", "QUEUE_5"):
+        wire = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+        prices[match] = desk.engine.place_order({**wire, "priceMatch": match}, desk.now_ms)["price"]
+    assert prices == {"QUEUE": "59999.90", "QUEUE_5": "59975.90"}
+
+
+def test_a_batch_answers_element_by_element() -> None:
+    desk = Desk()
+    good = '{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","timeInForce":"GTC","quantity":"0.01","price":"59000"}'
+    stop = '{"symbol":"BTCUSDT","side":"SELL","type":"STOP_MARKET","quantity":"0.01","stopPrice":"59000"}'
+    first, second = desk.engine.batch_orders({"batchOrders": f"[{good},{stop}]"}, desk.now_ms)
+    assert (first["status"], second["code"]) == ("NEW", -4120)
+    ends = desk.engine.cancel_batch_orders({"symbol": "BTCUSDT", "orderidlist": f"[{first['orderId']},1]"}, desk.now_ms)
+    assert (ends[0]["status"], ends[1]["code"]) == ("CANCELED", -2011)
+    six = ",".join([good] * 6)
+    assert refused(lambda: desk.engine.batch_orders({"batchOrders": f"[{six}]"}, desk.now_ms)) == -4082
+    assert refused(lambda: desk.engine.batch_orders({"batchOrders": "nonsense"}, desk.now_ms)) == -1102
+
+
+def test_a_test_order_is_judged_but_not_placed() -> None:
+    desk = Desk()
+    wire = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+    before = desk.engine.save()
+    assert desk.engine.test_order(wire, desk.now_ms)["orderId"] == 0
+    assert refused(lambda: desk.engine.test_order({**wire, "quantity": "0"}, desk.now_ms)) == -4003
+    assert desk.engine.save() == before
+
+
+def test_a_dead_mans_switch_cancels_unless_it_is_rearmed() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.1", "59900")
+    wire = {"symbol": "BTCUSDT", "countdownTime": "5000"}
+    assert desk.engine.countdown_cancel_all(wire, desk.now_ms) == wire
+    desk.engine.advance(desk.now_ms + 4000)
+    desk.engine.countdown_cancel_all(wire, desk.now_ms + 4000)
+    desk.engine.advance(desk.now_ms + 6000)
+    assert len(desk.engine.open_orders({}, desk.now_ms)) == 1
+    desk.engine.advance(desk.now_ms + 9000)
+    assert desk.engine.open_orders({}, desk.now_ms) == []
