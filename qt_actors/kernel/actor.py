@@ -193,6 +193,12 @@ class Actor(pykka.Actor):
         if self._supervises:
             self._heed = own.runtime.guard(own, self._obey)
 
+    @classmethod
+    def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Not here: pykka would register it globally and run it unsupervised."""
+        msg = f"{cls.__name__}: actors are started by a runtime from a ChildSpec, not by start()"
+        raise KernelError(msg)
+
     @staticmethod
     def _create_actor_inbox() -> Any:
         return _Unbound()
@@ -202,8 +208,7 @@ class Actor(pykka.Actor):
         return pykka.ThreadingFuture()
 
     def _start_actor_loop(self) -> None:
-        msg = f"{type(self).__name__}: actors are started by a runtime from a ChildSpec, not by start()"
-        raise KernelError(msg)
+        self.start()
 
     def _actor_loop_setup(self) -> None:
         own = self._own

@@ -139,8 +139,9 @@ class Mailbox:
             self._sweep()
 
     def adopt(self, owner: Incarnation, wakeup: Any) -> None:
-        """Make `owner` the only reader; `wakeup.put(None)` is called at least once for each message it will find."""
+        """Open for `owner`, the only reader; `wakeup.put(None)` is called for each message it will find."""
         with self._lock:
+            self._closed = False
             self._owner = owner
             self._wakeup = wakeup
             for _ in range(self.depth):

@@ -143,6 +143,8 @@ class Post(ABC):
 
     def watch(self, own: Incarnation, path: str) -> None:
         """Tell `own` what `path` is, now and at each change."""
+        if own.fenced:
+            raise Fenced
         with self._lock:
             node = self._nodes.get(path)
             self.watches.add(own, path, node.latest if node is not None else None)

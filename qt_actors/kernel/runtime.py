@@ -120,13 +120,16 @@ class Runtime(Post):
         `abandoned_max` at a time: the tree is beyond repair.
         """
         own = self._nodes[path].live
-        if own is None or own.number != incarnation or not self._fence_off(own, reason):
+        if own is None or own.number != incarnation:
+            return None
+        where = self._where(own)
+        if not self._fence_off(own, reason + where):
             return None
         self._stuck.add(own)
-        logger.error("%s#%d abandoned: %s", path, own.number, self._abandoned.get(own, reason))
+        logger.error("%s#%d abandoned: %s%s", path, own.number, reason, where)
         if len(self._stuck) > self._abandoned_max:
             self._beyond_repair(f"{len(self._stuck)} abandoned actors are stuck, allowed are {self._abandoned_max}")
-        return self._where(own)
+        return where
 
     def _fence_off(self, own: Incarnation, reason: str) -> bool:
         with self._lock:
