@@ -1,0 +1,164 @@
+"""What an exchange is started with, and the market and rules it makes of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from qt_actors.exchange.candle_files import MarketDataError
+from qt_actors.exchange.candles import CLOSE, VOLUME
+from qt_actors.exchange.intervals import DAY_MS
+from qt_actors.exchange.replay import ReplayMarket
+from qt_actors.exchange.rule_table import symbol_info
+from qt_actors.exchange.rules import ExchangeRules
+from qt_actors.exchange.synthetic import SyntheticMarket
+
+if TYPE_CHECKING:
+    from qt_actors.exchange.history import MarketSource
+
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+DEFAULT_KEY: Final = "paper"
+ALT_COIN_TIERS: Final = [[50, 5000, "0.015"], [20, 25000, "0.025"], [10, 100000, "0.05"], [5, 250000, "0.1"],
+                         [2, 1000000, "0.25"], [1, 3000000, "0.5"]]  # fmt: skip
+
+
+class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one exchange.
+
+    Attributes:
+        replay: folder of candle files; None for the synthetic market.
+        symbols: a list, "A,B" or "all" (synthetic: all symbols of the rules).
+        seed: of the synthetic market and of every price path.
+        start_ms: exchange time to begin at, ms UTC; None for the source's own.
+        speed: exchange ms per real ms, > 0.
+        host, port: where to listen; port 0 takes a free one.
+        api_key, api_secret: the one account's credentials.
+        wallet: starting balance in USDT.
+        state_path: where the account and the market's time are kept; None keeps nothing.
+        exchange_info, brackets, funding: files of real rules, leverage brackets and funding rates.
+        detail: price path detail; None for what the speed leaves room for.
+        request_weight_max, orders_minute_max, orders_ten_seconds_max: rate limits.
+    """
+
+    replay: str | None = None
+    symbols: tuple[str, ...] | str = "all"
+    seed: int = 1
+    start_ms: int | None = None
+    speed: float = 1.0
+    host: str = "127.0.0.1"
+    port: int = 0
+    api_key: str = DEFAULT_KEY
+    api_secret: str = DEFAULT_KEY
+    wallet: Decimal = Decimal(10_000)
+    state_path: str | None = None
+    exchange_info: str | None = None
+    brackets: str | None = None
+    funding: str | None = None
+    detail: int | None = None
+    request_weight_max: int = 2400
+    orders_minute_max: int = 1200
+    orders_ten_seconds_max: int = 300
+
+
+def read_json(path: Path, what: str) -> Any:
+    """A JSON file, plain or gzipped.
+
+    Raises:
+        MarketDataError: it is missing, too large or no JSON.
+    """
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise MarketDataError(f"{path}: {path.stat().st_size:,} bytes; {what} has at most {FILE_BYTES_MAX:,}")
+        raw = path.read_bytes()
+        return json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
+    except (OSError, ValueError, EOFError) as reason:
+        if isinstance(reason, MarketDataError):
+            raise
+        raise MarketDataError(f"{path}: cannot be read as {what} (JSON or JSON.gz): {reason}") from reason
+
+
+def rules_of(config: ExchangeConfig) -> ExchangeRules:
+    """The rules of the configured files, or the shipped table.
+
+    Raises:
+        MarketDataError: a file cannot be read.
+        RulesError: a document lacks something.
+    """
+    if config.exchange_info is None:
+        return ExchangeRules.default()
+    info = read_json(Path(config.exchange_info), "exchangeInfo")
+    brackets = None if config.brackets is None else read_json(Path(config.brackets), "leverage brackets")
+    if not isinstance(info, dict) or not isinstance(brackets, list | None):
+        raise MarketDataError(
+            f"{config.exchange_info}: exchangeInfo is a JSON object and leverage brackets a JSON list, "
+            "as the exchange answers them"
+        )
+    return ExchangeRules.from_exchange_info(info, brackets)
+
+
+def source_of(config: ExchangeConfig, rules: ExchangeRules) -> MarketSource:
+    """The configured market.
+
+    Raises:
+        MarketDataError: the folder, a file or a symbol cannot be used.
+    """
+    if config.replay is not None:
+        return ReplayMarket(Path(config.replay), config.symbols, config.seed)
+    if isinstance(config.symbols, str):
+        wanted = tuple(rules.symbols) if config.symbols == "all" else tuple(config.symbols.upper().split(","))
+    else:
+        wanted = tuple(symbol.upper() for symbol in config.symbols)
+    unknown = [symbol for symbol in wanted if symbol not in rules.symbols]
+    if unknown:
+        raise MarketDataError(
+            f"symbols: {', '.join(unknown)} are not among the {len(rules.symbols)} symbols of the rules, "
+            f"such as {min(rules.symbols)}; name those or give --exchange-info FILE"
+        )
+    return SyntheticMarket(config.seed, [rules.symbols[symbol] for symbol in wanted], start_ms=config.start_ms)
+
+
+def market_rules(rules: ExchangeRules, source: MarketSource) -> ExchangeRules:
+    """The rules of the source's symbols, in its order; symbols the rules do not know get ones made of their candles."""
+    missing = [row for row, symbol in enumerate(source.symbols) if symbol not in rules.symbols]
+    made: dict[str, Any] = {}
+    if missing:
+        info = {"symbols": [_made_info(source, row) for row in missing]}
+        made = dict(ExchangeRules.from_exchange_info(info, None).symbols)
+    return ExchangeRules({symbol: rules.symbols.get(symbol) or made[symbol] for symbol in source.symbols})
+
+
+def _made_info(source: MarketSource, row: int) -> dict[str, Any]:
+    """An exchangeInfo row for an unknown symbol: tick by its prices' decimals, step by its price level.
+
+    A step is worth between 0.05 and 5 USDT; filters and brackets are a small alt-coin's.
+    """
+    end = int(source.end_of_ms[row]) if int(source.end_of_ms[row]) <= source.end_ms else source.default_start_ms
+    start = max(int(source.first_ms[row]), end - DAY_MS) // source.interval_ms * source.interval_ms
+    candles = source.read(start, end, [row]).data[:, 0]
+    closes = candles[CLOSE][~np.isnan(candles[VOLUME])]
+    price = float(np.median(closes)) if closes.size else 1.0
+    digits = min(max(0, math.ceil(math.log10(price)) - 0), 8)
+    tick = f"{Decimal(1).scaleb(-int(source.decimals[row])):f}"
+    step = f"{Decimal(1).scaleb(-digits):f}"
+    return symbol_info(
+        source.symbols[row],
+        {
+            "onboard": int(source.first_ms[row]),
+            "digits": [int(source.decimals[row]), digits],
+            "price": [tick, tick, f"{1000 * price:.0f}" if price > 1 else "1000"],
+            "lot": [step, step, f"{round(10_000_000 / price) + 1}", f"{round(1_000_000 / price) + 1}"],
+            "notional": "5",
+            "band": ["1.1500", "0.8500"],
+            "protect": ["0.1500", "0.15"],
+            "liquidation": "0.015000",
+            "kind": [],
+            "tiers": ALT_COIN_TIERS,
+        },
+    )

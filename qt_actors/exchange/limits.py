@@ -1,0 +1,118 @@
+"""Request weights and order counts: windows, headers and the refusals past them.
+
+Windows are UTC minutes and ten-second stretches of the wall clock, whatever the market's speed, because they protect
+the server and clients pace themselves by the wall. Past the weight limit the answer is 429 with -1003, past an order
+limit 429 with -1015. A client that goes on for another quarter of the limit within the minute is banned (418) for two
+minutes, twice as long each further time, three days at most.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qt_actors.exchange.errors import ExchangeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WEIGHT_PER_MINUTE: Final = 2400
+ORDERS_PER_MINUTE: Final = 1200
+ORDERS_PER_TEN_SECONDS: Final = 300
+BAN_AFTER_EXCESS: Final = 600
+BAN_MS: Final = 120_000
+BAN_MS_MAX: Final = 3 * 86_400_000
+
+
+class _Window:
+    """A count that begins anew in every stretch of the wall clock."""
+
+    def __init__(self, length_ms: int) -> None:
+        self._length_ms = length_ms
+        self._stretch = -1
+        self.count = 0
+
+    def add(self, amount: int, now_ms: int) -> int:
+        stretch = now_ms // self._length_ms
+        if stretch != self._stretch:
+            self._stretch, self.count = stretch, 0
+        self.count += amount
+        return self.count
+
+
+class Limits:
+    """Counts of the one client address and the one account this exchange has.
+
+    Args:
+        wall_ms: reads the wall clock.
+        weight_max, orders_minute_max, orders_ten_seconds_max: the limits.
+    """
+
+    def __init__(
+        self,
+        wall_ms: Callable[[], float],
+        weight_max: int = WEIGHT_PER_MINUTE,
+        orders_minute_max: int = ORDERS_PER_MINUTE,
+        orders_ten_seconds_max: int = ORDERS_PER_TEN_SECONDS,
+    ) -> None:
+        self._wall_ms = wall_ms
+        self._weight_max = weight_max
+        self._orders_minute_max = orders_minute_max
+        self._orders_ten_max = orders_ten_seconds_max
+        self._weight = _Window(60_000)
+        self._orders_minute = _Window(60_000)
+        self._orders_ten = _Window(10_000)
+        self._banned_until_ms = 0
+        self._next_ban_ms = BAN_MS
+
+    def count_weight(self, weight: int) -> None:
+        """Count a request; 418 while banned, 429 with -1003 past the limit."""
+        now = int(self._wall_ms())
+        if now < self._banned_until_ms:
+            raise self._ban()
+        used = self._weight.add(weight, now)
+        if used > self._weight_max + BAN_AFTER_EXCESS:
+            self._banned_until_ms = now + self._next_ban_ms
+            self._next_ban_ms = min(2 * self._next_ban_ms, BAN_MS_MAX)
+            raise self._ban()
+        if used > self._weight_max:
+            raise ExchangeError(
+                -1003,
+                f"Too many requests; current limit of IP(127.0.0.1) is {self._weight_max} requests per minute. "
+                "Please use the websocket for live updates to avoid polling the API.",
+                429,
+            )
+
+    def count_orders(self, orders: int) -> None:
+        """Count orders; 429 with -1015 past either limit, and then nothing is counted."""
+        now = int(self._wall_ms())
+        for window, most, unit in (
+            (self._orders_ten, self._orders_ten_max, "10 SECOND"),
+            (self._orders_minute, self._orders_minute_max, "1 MINUTE"),
+        ):
+            if window.add(0, now) + orders > most:
+                raise ExchangeError(-1015, f"Too many new orders; current limit is {most} orders per {unit}.", 429)
+        self._orders_ten.add(orders, now)
+        self._orders_minute.add(orders, now)
+
+    def headers(self, *, orders: bool) -> dict[str, str]:
+        """The counters as reply headers."""
+        now = int(self._wall_ms())
+        told = {"X-MBX-USED-WEIGHT-1M": str(self._weight.add(0, now))}
+        if orders:
+            told["X-MBX-ORDER-COUNT-10S"] = str(self._orders_ten.add(0, now))
+            told["X-MBX-ORDER-COUNT-1M"] = str(self._orders_minute.add(0, now))
+        return told
+
+    def retry_after_s(self) -> int:
+        """Seconds until the ban ends, or until the next minute."""
+        now = int(self._wall_ms())
+        until = self._banned_until_ms if now < self._banned_until_ms else (now // 60_000 + 1) * 60_000
+        return max(1, -(-(until - now) // 1000))
+
+    def _ban(self) -> ExchangeError:
+        return ExchangeError(
+            -1003,
+            f"Way too many requests; IP(127.0.0.1) banned until {self._banned_until_ms}. "
+            "Please use the websocket for live updates to avoid bans.",
+            418,
+        )

@@ -1,0 +1,335 @@
+"""The running market: what every symbol's price is now, walked point by point along its candles.
+
+`advance` moves time forward and tells a listener, in time order, of every price point, every candle that closes and
+every funding settlement. Nothing is ever skipped, however far one call goes. All state is arrays over the symbols;
+the only work per price point is the `Quote` the matching engine gets.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+
+from qt_actors.exchange.blocks import MARK_DECIMALS, MARK_UNIT, Block, Funding, Tape, unroll
+from qt_actors.exchange.candles import CLOSE, OPEN, Candles
+from qt_actors.exchange.forming import Forming
+from qt_actors.exchange.funding_rates import DEFAULT_INTERVAL_MS, FundingCalendar, rate_of_move
+from qt_actors.exchange.history import History
+from qt_actors.exchange.intervals import INTERVAL_MS, name_of
+from qt_actors.exchange.paths import points_per_bar, symbol_key
+from qt_actors.exchange.quotes import Quote
+from qt_actors.exchange.touch import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from qt_actors.exchange.history import MarketSource
+    from qt_actors.exchange.rules import SymbolRules
+
+POINTS_PER_SECOND: Final = 1500.0  # aimed at, over all symbols, in real time
+POINT_GAP_MS: Final = 1000  # no more than one point a second of exchange time
+DETAIL_MAX: Final = 300
+
+
+class MarketListener(Protocol):
+    """Who hears what happens in the market, in time order."""
+
+    def quoted(self, quotes: list[Quote]) -> None:
+        """Price points, each symbol's in time order."""
+
+    def closed(self, forming: Forming) -> None:
+        """All candles of an interval that close now; `forming` is emptied after the call."""
+
+    def settled(self, symbol: str, rate: float, time_ms: int) -> None:
+        """A funding settlement."""
+
+
+def detail_for(symbols: int, interval_ms: int, speed: float) -> int:
+    """Path detail (paths.walk) that a speed leaves room for: about one point a second, POINTS_PER_SECOND in all."""
+    by_rate = POINTS_PER_SECOND * interval_ms / 1000.0 / (max(1, symbols) * speed)
+    points = min(by_rate, interval_ms / POINT_GAP_MS)
+    return int(min(max((points - 1) // 3, 1), DETAIL_MAX))
+
+
+class Market:
+    """All symbols of a source, at one moment.
+
+    Args:
+        source: the candles.
+        rules: the symbols' rules, in the source's order.
+        start_ms: exchange time to begin at; anywhere, also inside a bar.
+        calendar: funding settlements.
+        seed: part of every path's key.
+        detail: path detail, see `detail_for`.
+
+    Attributes:
+        now_ms: the moment up to which everything has been walked.
+        last, mark, index: float64, 0 before a symbol's first print.
+        bid, ask, bid_qty, ask_qty: best prices in ticks, sizes in steps, int64.
+        print_ms, print_ids: time and number of each symbol's last print, int64.
+        rising: whether the last print was bought.
+        print_volume, traded: base volume of the last print, and of all since the start.
+        funding: next settlements and running rates.
+    """
+
+    def __init__(
+        self,
+        source: MarketSource,
+        rules: Sequence[SymbolRules],
+        start_ms: int,
+        calendar: FundingCalendar,
+        *,
+        seed: int = 0,
+        detail: int = 1,
+    ) -> None:
+        count = len(source.symbols)
+        self.source, self.rules, self.calendar, self.detail = source, tuple(rules), calendar, detail
+        self.symbols = source.symbols
+        self.row_of = {symbol: row for row, symbol in enumerate(source.symbols)}
+        self.interval_ms = source.interval_ms
+        self.steps = Steps.of(rules)
+        self.keys = np.array([symbol_key(symbol, seed) for symbol in source.symbols], dtype=np.uint64)
+        self.price_digits = [
+            max(rule.price_precision, int(places)) for rule, places in zip(rules, source.decimals, strict=True)
+        ]
+        self._last_units = [Decimal(1).scaleb(-digits) for digits in self.price_digits]
+        self._last_scale = np.array([10.0**digits for digits in self.price_digits])
+        self._open_ms = start_ms // self.interval_ms * self.interval_ms
+        self.history = History(source, self._open_ms)
+        self.now_ms = start_ms
+        self._cursor, self._prints = 0, start_ms
+        self.last, self.mark, self.index = np.zeros(count), np.zeros(count), np.zeros(count)
+        self.bid, self.ask = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        self.bid_qty, self.ask_qty = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        self.print_ms = np.zeros(count, dtype=np.int64)
+        self.print_ids = np.zeros(count, dtype=np.int64)
+        self.traded, self.print_volume = np.zeros(count), np.zeros(count)
+        self.rising = np.zeros(count, dtype=np.bool_)
+        self._tape = Tape(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.int64))
+        self.funding = Funding(
+            np.zeros(count, dtype=np.int64), np.zeros(count), np.full(count, DEFAULT_INTERVAL_MS, dtype=np.int64)
+        )
+        base = name_of(self.interval_ms)
+        if base is None:
+            raise ValueError(f"{source.name}: bars of {self.interval_ms} ms are no kline interval")
+        self.base = Forming(base, start_ms, count)
+        self._forming = {base: self.base}
+        self._begin()
+
+    # ---- time ----------------------------------------------------------------------------------------------------
+
+    def advance(self, to_ms: int, listener: MarketListener) -> None:
+        """Walk everything up to and including `to_ms` (nothing when that is not later than now)."""
+        while self.now_ms < to_ms:
+            boundary = self._boundary()
+            if boundary > to_ms:
+                self._walk(int(np.searchsorted(self._block.times, to_ms, side="right")), listener)
+                self.now_ms = to_ms
+                return
+            self._walk(int(np.searchsorted(self._block.times, boundary, side="left")), listener)
+            self.now_ms = boundary
+            self._close(boundary, listener)
+            if int(self.funding.next_ms.min()) <= boundary:
+                self._settle(boundary, listener)
+            if boundary == self._open_ms + self.interval_ms:
+                self._open_ms = boundary
+                self._open_block()
+        # A point may lie exactly on the last boundary.
+        self._walk(int(np.searchsorted(self._block.times, self.now_ms, side="right")), listener)
+
+    def pending_until(self) -> int:
+        """Time of the next thing that happens: a price point, a close or a settlement."""
+        if self._cursor < self._block.times.size:
+            return min(int(self._block.times[self._cursor]), self._boundary())
+        return self._boundary()
+
+    def _boundary(self) -> int:
+        closes = min(forming.close_ms for forming in self._forming.values())
+        return min(closes, int(self.funding.next_ms.min()), self._open_ms + self.interval_ms)
+
+    def _walk(self, until: int, listener: MarketListener | None) -> None:
+        """Take the block's points up to index `until` into the state."""
+        low, self._cursor = self._cursor, max(until, self._cursor)
+        if low == self._cursor:
+            return
+        block, part = self._block, slice(low, self._cursor)
+        rows = block.rows[part]
+        self.last[rows], self.mark[rows], self.index[rows] = block.last[part], block.mark[part], block.index[part]
+        touch = block.touch
+        self.bid[rows], self.ask[rows] = touch.bid[part], touch.ask[part]
+        self.bid_qty[rows], self.ask_qty[rows] = touch.bid_qty[part], touch.ask_qty[part]
+        self.print_ms[rows], self.rising[rows] = block.times[part], block.rising[part]
+        self.print_ids[rows] = self._prints + np.arange(rows.size)
+        self._prints += rows.size
+        self.print_volume[rows] = block.amounts[0, part]
+        np.add.at(self.traded, rows, block.amounts[0, part])
+        for forming in self._forming.values():
+            forming.add_points(rows, block.last[part], block.amounts[:, part])
+        if listener is not None:
+            listener.quoted(self._quotes(low, self._cursor))
+
+    def _close(self, boundary: int, listener: MarketListener) -> None:
+        for forming in self._forming.values():
+            if forming.close_ms == boundary:
+                if INTERVAL_MS[forming.interval] < self.interval_ms:
+                    forming.fill_flat(self._in_bar, self.last)
+                listener.closed(forming)
+                forming.begin(boundary)
+
+    def _settle(self, boundary: int, listener: MarketListener) -> None:
+        for row in np.flatnonzero(self.funding.next_ms <= boundary).tolist():
+            rate = self._next_rates[row]
+            if rate is None:
+                rate = self.rate_at(row, boundary)
+            self._plan_funding(row, boundary)
+            self.funding.rate[row] = rate
+            if self._in_bar[row]:
+                listener.settled(self.symbols[row], rate, boundary)
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    def forming(self, interval: str) -> Forming:
+        """The running candles of an interval, kept from the first call on."""
+        found = self._forming.get(interval)
+        if found is None:
+            found = Forming(interval, self.now_ms, len(self.symbols))
+            for open_ms in range(max(found.open_ms, self.history.grid.start_ms), self._open_ms, self.interval_ms):
+                found.add_bars(self.history.bars_at(open_ms))
+            block, low = self._block, int(np.searchsorted(self._block.times, found.open_ms))
+            if low < self._cursor:
+                part = slice(low, self._cursor)
+                found.add_points(block.rows[part], block.last[part], block.amounts[:, part])
+            self._forming[interval] = found
+        return found
+
+    def prints(self, row: int) -> Candles:
+        """The points of the running bar that a symbol has printed so far, as candles of one price."""
+        block = self._block
+        mine = np.flatnonzero(block.rows[: self._cursor] == row)
+        data = np.empty((OPEN + 8, mine.size))
+        data[: CLOSE + 1] = block.last[mine]
+        data[CLOSE + 1 :] = block.amounts[:, mine]
+        return Candles(block.times[mine], data)
+
+    def listed(self) -> NDArray[np.bool_]:
+        """Which symbols have begun and not ended."""
+        return (self.source.first_ms <= self.now_ms) & (self.now_ms < self.source.end_of_ms) & (self.last > 0)
+
+    def open_ms(self) -> int:
+        """Open time of the running bar."""
+        return self._open_ms
+
+    def quote_now(self, row: int) -> Quote:
+        """The symbol's present quote."""
+        rules = self.rules[row]
+        return Quote(
+            self.symbols[row],
+            self.now_ms,
+            Decimal(round(self.last[row] * self._last_scale[row])) * self._last_units[row],
+            Decimal(round(self.mark[row] * 10**MARK_DECIMALS)) * MARK_UNIT,
+            Decimal(round(self.index[row] * 10**MARK_DECIMALS)) * MARK_UNIT,
+            int(self.bid[row]) * rules.tick,
+            int(self.ask[row]) * rules.tick,
+            int(self.bid_qty[row]) * rules.step,
+            int(self.ask_qty[row]) * rules.step,
+        )
+
+    def _quotes(self, low: int, high: int) -> list[Quote]:
+        block, part = self._block, slice(low, high)
+        rows = block.rows[part]
+        lasts = np.rint(block.last[part] * self._last_scale[rows]).astype(np.int64).tolist()
+        marks = np.rint(block.mark[part] * 10**MARK_DECIMALS).astype(np.int64).tolist()
+        indices = np.rint(block.index[part] * 10**MARK_DECIMALS).astype(np.int64).tolist()
+        touch, rules, units = block.touch, self.rules, self._last_units
+        bids, asks = touch.bid[part].tolist(), touch.ask[part].tolist()
+        bid_sizes, ask_sizes = touch.bid_qty[part].tolist(), touch.ask_qty[part].tolist()
+        quotes = []
+        for place, (row, time_ms) in enumerate(zip(rows.tolist(), block.times[part].tolist(), strict=True)):
+            rule = rules[row]
+            quotes.append(
+                Quote(
+                    rule.symbol,
+                    time_ms,
+                    lasts[place] * units[row],
+                    marks[place] * MARK_UNIT,
+                    indices[place] * MARK_UNIT,
+                    bids[place] * rule.tick,
+                    asks[place] * rule.tick,
+                    bid_sizes[place] * rule.step,
+                    ask_sizes[place] * rule.step,
+                )
+            )
+        return quotes
+
+    # ---- beginnings ----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """State at the start: last closes of the history, the running bar up to now, the next settlements."""
+        closes = self.history.grid.data[CLOSE, :, : self.history.column(self._open_ms)]
+        there = ~np.isnan(closes)
+        bars = closes.shape[1]
+        if bars:
+            newest = bars - 1 - np.argmax(there[:, ::-1], axis=1)
+            self.last[:] = np.where(there.any(axis=1), closes[np.arange(len(self.symbols)), newest], 0.0)
+        self._tape.last[:] = self._tape.index[:] = self.last
+        self._tape.time_ms[:] = self._open_ms
+        self.mark[:] = self.index[:] = self.last
+        priced = self.last > 0
+        at = np.where(priced, self.last, 1.0) / self.steps.tick
+        self.bid[:] = np.where(priced, np.maximum(np.floor(at + 1e-6), 1), 0).astype(np.int64)
+        self.ask[:] = np.where(priced, self.bid + 1, 0)
+        self.bid_qty[:] = self.ask_qty[:] = self.steps.least
+        self.print_ms[:] = self.now_ms
+        self.print_ids[:] = self._prints
+        self._next_rates: list[float | None] = [None] * len(self.symbols)
+        for row in range(len(self.symbols)):
+            self._plan_funding(row, self.now_ms)
+            past = self.calendar.settled(row, self.now_ms - DEFAULT_INTERVAL_MS, self.now_ms + 1)
+            known = past[-1][1] if past else None
+            self.funding.rate[row] = self.rate_at(row, self._open_ms) if known is None else known
+        self._open_block()
+        self._walk(int(np.searchsorted(self._block.times, self.now_ms, side="right")), None)
+
+    def _open_block(self) -> None:
+        bars = self.history.bars_at(self._open_ms)
+        self._in_bar = ~np.isnan(bars[OPEN])
+        self._block: Block = unroll(
+            bars,
+            self._open_ms,
+            self.interval_ms,
+            self.keys,
+            self.source.decimals,
+            self.steps,
+            self._tape,
+            self.funding,
+            self.history.volume_24h(self._open_ms),
+            self.detail,
+        )
+        self._cursor = 0
+
+    def _plan_funding(self, row: int, after_ms: int) -> None:
+        at, rate, interval = self.calendar.next_after(row, after_ms)
+        self.funding.next_ms[row], self.funding.interval_ms[row], self._next_rates[row] = at, interval, rate
+
+    def price_at(self, row: int, time_ms: int) -> float:
+        """The price at which the bar at `time_ms` opened; 0 where the window has none (or in the future)."""
+        column = self.history.column(time_ms // self.interval_ms * self.interval_ms)
+        if not 0 <= column < self.history.grid.bars or time_ms > self.now_ms:
+            return 0.0
+        price = float(self.history.grid.data[OPEN, row, column])
+        return price if price > 0 else 0.0
+
+    def rate_at(self, row: int, time_ms: int) -> float:
+        """The default funding rate of a settlement at `time_ms`, now or in the past."""
+        then = self.price_at(row, time_ms - DEFAULT_INTERVAL_MS)
+        now = self.price_at(row, time_ms)
+        return rate_of_move(now / then - 1.0 if then > 0 and now > 0 else 0.0)
+
+    @property
+    def points_per_bar(self) -> int:
+        """Price points a traded bar is walked in."""
+        return points_per_bar(self.detail)

@@ -1,0 +1,201 @@
+"""The replay market: candle files of a folder as a market source.
+
+A folder holds one file a symbol (`BTCUSDT.parquet`, `BTCUSDT.csv`) or Binance's dumps (`BTCUSDT-15m-2026-10.zip`, many
+a symbol). Symbols may begin and end at different times and have gaps: a missing bar is a gap on this exchange too, in
+its REST answers and its streams. Where files have different intervals the finest is the grid and the bars of the
+others are split along their price path (paths.py), which loses nothing: put together again they are the file's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from qt_actors.exchange.candle_files import (
+    OPTIONAL,
+    REQUIRED,
+    SUFFIXES,
+    MarketDataError,
+    read_candles,
+    symbol_of,
+)
+from qt_actors.exchange.candles import FIELDS, Candles, Grid, empty_grid, fill_estimates
+from qt_actors.exchange.intervals import HOUR_MS, INTERVAL_MS, name_of
+from qt_actors.exchange.paths import refine, symbol_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+WARMUP_MS: Final = 600 * HOUR_MS  # history a default start leaves before it
+SYMBOLS_MAX: Final = 1000
+DECIMALS_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    path: Path
+    first_ms: int
+    last_ms: int
+
+
+class ReplayMarket:
+    """Candle files as a market source (protocol `market.MarketSource`).
+
+    Args:
+        folder: where the files lie.
+        symbols: the ones to serve, or "all".
+        seed: part of every path's key.
+
+    Raises:
+        MarketDataError: no folder, no candle file, an unknown symbol, an unreadable file or an odd interval.
+    """
+
+    def __init__(self, folder: Path, symbols: Sequence[str] | str = "all", seed: int = 0) -> None:
+        self.name = f"replay:{folder}"
+        self._parts = _scan(folder, symbols)
+        self.symbols = tuple(self._parts)
+        self._intervals: list[int] = []
+        self.first_ms = np.empty(len(self.symbols), dtype=np.int64)
+        self.end_of_ms = np.empty(len(self.symbols), dtype=np.int64)
+        self._keys = [symbol_key(symbol, seed) for symbol in self.symbols]
+        decimals: list[int] = []
+        for row, symbol in enumerate(self.symbols):
+            interval, places = self._survey(symbol)
+            self._intervals.append(interval)
+            decimals.append(places)
+            self.first_ms[row] = self._parts[symbol][0].first_ms
+            self.end_of_ms[row] = max(part.last_ms for part in self._parts[symbol]) + interval
+        self.interval_ms = min(self._intervals)
+        self.end_ms = int(self.end_of_ms.max())
+        self.decimals = np.array(decimals, dtype=np.int64)
+        self.default_start_ms = self._default_start()
+
+    def read(self, start_ms: int, end_ms: int, rows: Sequence[int] | None = None) -> Grid:
+        """The grid from `start_ms` to `end_ms` (multiples of `interval_ms`) of all symbols, or of those in `rows`."""
+        chosen = range(len(self.symbols)) if rows is None else rows
+        grid = empty_grid(start_ms, self.interval_ms, len(chosen), max(0, (end_ms - start_ms) // self.interval_ms))
+        for place, row in enumerate(chosen):
+            candles = self._candles(row, start_ms, end_ms)
+            column = (candles.opens - start_ms) // self.interval_ms
+            inside = (column >= 0) & (column < grid.bars)
+            grid.data[:, place, column[inside]] = candles.data[:, inside]
+        return grid
+
+    def _candles(self, row: int, start_ms: int, end_ms: int) -> Candles:
+        symbol, interval = self.symbols[row], self._intervals[row]
+        low = start_ms // interval * interval
+        frames = [
+            read_candles(part.path, low, end_ms)
+            for part in self._parts[symbol]
+            if part.first_ms < end_ms and part.last_ms >= low
+        ]
+        frame = _joined(frames)
+        opens = frame.get_column("open_time").to_numpy()
+        data = np.full((FIELDS, opens.size), np.nan)
+        for field, name in enumerate((*REQUIRED[1:], *OPTIONAL)):
+            if name in frame.columns:
+                data[field] = frame.get_column(name).to_numpy()
+        fill_estimates(data)
+        candles = Candles(opens, data)
+        if interval == self.interval_ms:
+            return candles
+        finer = name_of(self.interval_ms)
+        if finer is None:
+            raise MarketDataError(f"{self.name}: no kline interval is {self.interval_ms} ms long")
+        detail = interval // self.interval_ms // 2 + 1
+        return refine(self._keys[row], int(self.decimals[row]), candles, interval, finer, detail, self.interval_ms)
+
+    def _survey(self, symbol: str) -> tuple[int, int]:
+        """Check the symbol's files and fill in their ranges; its interval in ms and its price decimals.
+
+        The interval is the commonest step between two candles.
+        """
+        every: list[NDArray[np.int64]] = []
+        parts: list[_Part] = []
+        decimals = 0
+        for part in self._parts[symbol]:
+            frame = read_candles(part.path)
+            if frame.is_empty():
+                raise MarketDataError(f"{part.path}: holds no candle; delete the file or give one with rows")
+            times = frame.get_column("open_time").to_numpy()
+            every.append(times)
+            parts.append(_Part(part.path, int(times[0]), int(times[-1])))
+            decimals = max(decimals, decimals_of(frame.select(REQUIRED[1:5]).to_numpy()))
+        self._parts[symbol] = sorted(parts, key=lambda part: part.first_ms)
+        opens = np.concatenate(every)
+        lengths, counts = np.unique(np.concatenate([np.diff(times) for times in every]), return_counts=True)
+        interval = int(lengths[np.argmax(counts)]) if lengths.size else 0
+        if interval not in INTERVAL_MS.values() or interval > INTERVAL_MS["1d"]:
+            names = ", ".join(name for name, length in INTERVAL_MS.items() if length <= INTERVAL_MS["1d"])
+            raise MarketDataError(
+                f"{parts[0].path}: candles are {interval} ms apart, which is no interval; allowed are {names}"
+            )
+        odd = opens[opens % interval != 0]
+        if odd.size:
+            raise MarketDataError(
+                f"{parts[0].path}: open_time {odd[0]} is no multiple of the interval {name_of(interval)}"
+            )
+        return interval, decimals
+
+    def _default_start(self) -> int:
+        """When trading starts unless told otherwise: all symbols listed and 600 h of history behind, on the hour.
+
+        Where the common range is shorter than that, its middle.
+        """
+        common = int(self.first_ms.max())
+        end = int(self.end_of_ms.min())
+        if end <= common:  # some symbol ends before another begins: the middle of everything
+            common, end = int(self.first_ms.min()), self.end_ms
+        start = common + min(WARMUP_MS, (end - common) // 2)
+        return -(-start // HOUR_MS) * HOUR_MS
+
+
+def _scan(folder: Path, symbols: Sequence[str] | str) -> dict[str, list[_Part]]:
+    if not folder.is_dir():
+        raise MarketDataError(f"{folder}: no such folder; give one with SYMBOL.parquet, .csv or Binance .zip files")
+    found: dict[str, list[_Part]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in SUFFIXES and path.is_file():
+            found.setdefault(symbol_of(path), []).append(_Part(path, 0, 0))
+    if not found:
+        raise MarketDataError(f"{folder}: no candle file here; allowed are {', '.join(SUFFIXES)}, one or more a symbol")
+    if isinstance(symbols, str):
+        wanted = tuple(found) if symbols == "all" else tuple(part.strip().upper() for part in symbols.split(","))
+    else:
+        wanted = tuple(symbol.upper() for symbol in symbols)
+    unknown = [symbol for symbol in wanted if symbol not in found]
+    if unknown:
+        raise MarketDataError(
+            f"{folder}: no file for {', '.join(unknown)}; there are {len(found)}, such as {min(found)}"
+        )
+    if len(wanted) > SYMBOLS_MAX:
+        raise MarketDataError(f"{folder}: {len(wanted)} symbols; at most {SYMBOLS_MAX} are served")
+    return {symbol: found[symbol] for symbol in dict.fromkeys(wanted)}
+
+
+def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    if not frames:
+        return pl.DataFrame({name: [] for name in REQUIRED}, schema_overrides={"open_time": pl.Int64})
+    if len(frames) == 1:
+        return frames[0]
+    return pl.concat(frames, how="diagonal").unique("open_time", keep="last").sort("open_time")
+
+
+def decimals_of(prices: NDArray[np.float64]) -> int:
+    """The fewest decimals that write every price exactly, at most DECIMALS_MAX."""
+    fewest = 0
+    for sample in (prices[:200], prices):  # a few rows find the answer, all rows confirm it
+        for decimals in range(fewest, DECIMALS_MAX):
+            scaled = sample * 10.0**decimals
+            if np.abs(scaled - np.rint(scaled)).max() < 1e-4:
+                fewest = decimals
+                break
+        else:
+            return DECIMALS_MAX
+    return fewest

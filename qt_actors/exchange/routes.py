@@ -1,0 +1,235 @@
+"""The REST surface as data: method, path, what it needs, what it costs, what answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from qt_actors.exchange import kline_replies, market_replies
+from qt_actors.exchange.params import INTEGER
+
+if TYPE_CHECKING:
+    from qt_actors.exchange.exchange import Exchange
+
+Params = Mapping[str, str]
+Weight = Callable[[Params], int]
+
+
+class Access(Enum):
+    """What a request must carry."""
+
+    PUBLIC = 0
+    KEY = 1
+    SIGNED = 2
+
+
+class Route(NamedTuple):
+    """One endpoint.
+
+    Attributes:
+        access: what it must carry.
+        weight: request weight, by parameters.
+        orders: how many orders it counts.
+        answer: makes the reply.
+    """
+
+    access: Access
+    weight: Weight
+    orders: int
+    answer: Callable[[Exchange, dict[str, str]], Any]
+
+
+def _flat(weight: int) -> Weight:
+    return lambda _params: weight
+
+
+def _by_symbol(one: int, every: int) -> Weight:
+    return lambda params: one if params.get("symbol") else every
+
+
+def _kline_weight(params: Params) -> int:
+    limit = _number(params.get("limit"), 500)
+    if limit <= 100:
+        return 1 if params.get("limit") else 5
+    return 2 if limit <= 500 and params.get("limit") else 5 if limit <= 1000 else 10
+
+
+def _depth_weight(params: Params) -> int:
+    if not params.get("limit"):
+        return 1
+    limit = _number(params["limit"], 500)
+    return 2 if limit <= 50 else 5 if limit <= 100 else 10 if limit <= 500 else 20
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and INTEGER.fullmatch(text) else default
+
+
+def _engine(name: str) -> Callable[[Exchange, dict[str, str]], Any]:
+    return lambda exchange, params: exchange.operate(name, params)
+
+
+def _market(answer: Callable[[Any, Params], Any]) -> Callable[[Exchange, dict[str, str]], Any]:
+    def read(exchange: Exchange, params: dict[str, str]) -> Any:
+        exchange.catch_up()
+        exchange.commit()
+        return answer(exchange.market, params)
+
+    return read
+
+
+def _time(exchange: Exchange, _params: Params) -> dict[str, int]:
+    return {"serverTime": exchange.clock.now_ms()}
+
+
+def _ping(_exchange: Exchange, _params: Params) -> dict[str, Any]:
+    return {}
+
+
+def _exchange_info(exchange: Exchange, _params: Params) -> dict[str, Any]:
+    """The exchangeInfo document with each symbol's status at this moment: listed, not yet, or no more."""
+    market = exchange.market
+    info = exchange.engine.exchange_info(exchange.clock.now_ms())
+    symbols = []
+    for entry in info["symbols"]:
+        row = market.row_of[entry["symbol"]]
+        status = entry["status"]
+        if market.now_ms < market.source.first_ms[row]:
+            status = "PENDING_TRADING"
+        elif market.now_ms >= market.source.end_of_ms[row]:
+            status = "SETTLING"
+        symbols.append(entry if status == entry["status"] else {**entry, "status": status})
+    limits = {"REQUEST_WEIGHT1": exchange.config.request_weight_max, "ORDERS1": exchange.config.orders_minute_max,
+              "ORDERS10": exchange.config.orders_ten_seconds_max}  # fmt: skip
+    told = [
+        {**limit, "limit": limits[f"{limit['rateLimitType']}{limit['intervalNum']}"]} for limit in info["rateLimits"]
+    ]
+    return {**info, "rateLimits": told, "symbols": symbols}
+
+
+def _create_key(exchange: Exchange, _params: Params) -> dict[str, str]:
+    return {"listenKey": exchange.listen_keys.create()}
+
+
+def _extend_key(exchange: Exchange, _params: Params) -> dict[str, str]:
+    return {"listenKey": exchange.listen_keys.extend()}
+
+
+def _delete_key(exchange: Exchange, _params: Params) -> dict[str, Any]:
+    key = exchange.listen_keys.delete()
+    if key is not None:
+        exchange.hub.expire(key, exchange.clock.now_ms())
+        exchange.hub.flush()
+    return {}
+
+
+def _clock(exchange: Exchange, _params: Params) -> dict[str, Any]:
+    return {
+        **exchange.clock.describe(),
+        "market": exchange.market.source.name,
+        "market_ms": exchange.market.now_ms,
+        "interval_ms": exchange.market.interval_ms,
+        "points_per_bar": exchange.market.points_per_bar,
+        "ended": exchange.ended,
+    }
+
+
+def _pause(exchange: Exchange, params: Params) -> dict[str, Any]:
+    exchange.catch_up()
+    exchange.clock.pause()
+    exchange.commit()
+    return _clock(exchange, params)
+
+
+def _resume(exchange: Exchange, params: Params) -> dict[str, Any]:
+    if not exchange.ended:
+        exchange.clock.resume()
+    return _clock(exchange, params)
+
+
+_MARKET_DATA: Final[dict[str, tuple[Weight, Callable[[Any, Params], Any]]]] = {
+    "v1/depth": (_depth_weight, market_replies.depth),
+    "v1/trades": (_flat(5), market_replies.trades),
+    "v1/aggTrades": (_flat(20), market_replies.agg_trades),
+    "v1/klines": (_kline_weight, kline_replies.klines),
+    "v1/continuousKlines": (_kline_weight, kline_replies.continuous_klines),
+    "v1/markPriceKlines": (_kline_weight, kline_replies.priceless_volume_klines),
+    "v1/indexPriceKlines": (_kline_weight, kline_replies.priceless_volume_klines),
+    "v1/premiumIndex": (_by_symbol(1, 10), market_replies.premium_index),
+    "v1/fundingRate": (_flat(0), market_replies.funding_rates),
+    "v1/fundingInfo": (_flat(0), market_replies.funding_info),
+    "v1/ticker/24hr": (_by_symbol(1, 40), market_replies.day_ticker),
+    "v1/ticker/price": (_by_symbol(1, 2), market_replies.price_ticker),
+    "v2/ticker/price": (_by_symbol(1, 2), market_replies.price_ticker),
+    "v1/ticker/bookTicker": (_by_symbol(2, 5), market_replies.book_ticker),
+    "v1/openInterest": (_flat(1), market_replies.open_interest),
+}
+
+# method, path, weight, orders, engine method
+_TRADING: Final[tuple[tuple[str, str, Weight, int, str], ...]] = (
+    ("POST", "v1/order", _flat(0), 1, "place_order"),
+    ("POST", "v1/order/test", _flat(0), 0, "test_order"),
+    ("PUT", "v1/order", _flat(0), 1, "modify_order"),
+    ("DELETE", "v1/order", _flat(1), 0, "cancel_order"),
+    ("GET", "v1/order", _flat(1), 0, "query_order"),
+    ("DELETE", "v1/allOpenOrders", _flat(1), 0, "cancel_all_orders"),
+    ("POST", "v1/batchOrders", _flat(5), 5, "batch_orders"),
+    ("PUT", "v1/batchOrders", _flat(5), 5, "modify_batch_orders"),
+    ("DELETE", "v1/batchOrders", _flat(1), 0, "cancel_batch_orders"),
+    ("GET", "v1/openOrder", _flat(1), 0, "open_order"),
+    ("GET", "v1/openOrders", _by_symbol(1, 40), 0, "open_orders"),
+    ("GET", "v1/allOrders", _flat(5), 0, "all_orders"),
+    ("GET", "v1/userTrades", _flat(5), 0, "user_trades"),
+    ("POST", "v1/algoOrder", _flat(0), 1, "place_algo_order"),
+    ("DELETE", "v1/algoOrder", _flat(1), 0, "cancel_algo_order"),
+    ("GET", "v1/algoOrder", _flat(1), 0, "query_algo_order"),
+    ("DELETE", "v1/algoOpenOrders", _flat(1), 0, "cancel_all_algo_orders"),
+    ("GET", "v1/openAlgoOrders", _by_symbol(1, 40), 0, "open_algo_orders"),
+    ("GET", "v1/allAlgoOrders", _flat(5), 0, "all_algo_orders"),
+    ("GET", "v2/account", _flat(5), 0, "account_v2"),
+    ("GET", "v3/account", _flat(5), 0, "account_v3"),
+    ("GET", "v2/balance", _flat(5), 0, "balance"),
+    ("GET", "v3/balance", _flat(5), 0, "balance"),
+    ("GET", "v2/positionRisk", _flat(5), 0, "position_risk_v2"),
+    ("GET", "v3/positionRisk", _flat(5), 0, "position_risk_v3"),
+    ("GET", "v1/symbolConfig", _flat(5), 0, "symbol_config"),
+    ("GET", "v1/accountConfig", _flat(5), 0, "account_config"),
+    ("GET", "v1/commissionRate", _flat(20), 0, "commission_rate"),
+    ("GET", "v1/leverageBracket", _flat(1), 0, "leverage_bracket"),
+    ("GET", "v1/income", _flat(30), 0, "income"),
+    ("POST", "v1/leverage", _flat(1), 0, "set_leverage"),
+    ("POST", "v1/marginType", _flat(1), 0, "set_margin_type"),
+    ("POST", "v1/positionMargin", _flat(1), 0, "position_margin"),
+    ("GET", "v1/positionSide/dual", _flat(30), 0, "get_position_side"),
+    ("POST", "v1/positionSide/dual", _flat(1), 0, "set_position_side"),
+    ("GET", "v1/multiAssetsMargin", _flat(30), 0, "get_multi_assets"),
+    ("POST", "v1/multiAssetsMargin", _flat(1), 0, "set_multi_assets"),
+    ("GET", "v1/adlQuantile", _flat(5), 0, "adl_quantile"),
+)
+
+
+def _table() -> dict[tuple[str, str], Route]:
+    public = Access.PUBLIC
+    table = {
+        ("GET", "/api/v3/ping"): Route(public, _flat(1), 0, _ping),
+        ("GET", "/api/v3/time"): Route(public, _flat(1), 0, _time),
+        ("GET", "/fapi/v1/ping"): Route(public, _flat(1), 0, _ping),
+        ("GET", "/fapi/v1/time"): Route(public, _flat(1), 0, _time),
+        ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), 0, _exchange_info),
+        ("GET", "/fapi/v1/historicalTrades"): Route(Access.KEY, _flat(20), 0, _market(market_replies.trades)),
+        ("POST", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), 0, _create_key),
+        ("PUT", "/fapi/v1/listenKey"): Route(public, _flat(1), 0, _extend_key),
+        ("DELETE", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), 0, _delete_key),
+        ("GET", "/qt/clock"): Route(public, _flat(0), 0, _clock),
+        ("POST", "/qt/pause"): Route(public, _flat(0), 0, _pause),
+        ("POST", "/qt/resume"): Route(public, _flat(0), 0, _resume),
+    }
+    for path, (weight, answer) in _MARKET_DATA.items():
+        table["GET", f"/fapi/{path}"] = Route(public, weight, 0, _market(answer))
+    for method, path, weight, orders, name in _TRADING:
+        table[method, f"/fapi/{path}"] = Route(Access.SIGNED, weight, orders, _engine(name))
+    return table
+
+
+ROUTES: Final = _table()

@@ -1,0 +1,187 @@
+"""The exchange on a socket: one aiohttp application for REST and streams, on one port, with one loop that moves time.
+
+`ExchangeServer` lives on a running event loop; `serve_in_thread` gives it a thread and a loop of its own, which is how
+a trader embeds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import uvloop
+from aiohttp import web
+
+from qt_actors.exchange.exchange import Exchange
+from qt_actors.exchange.limits import Limits
+from qt_actors.exchange.rest import BODY_BYTES_MAX, serve_rest
+from qt_actors.exchange.streams import is_stream_path, serve_stream
+
+if TYPE_CHECKING:
+    from qt_actors.exchange.config import ExchangeConfig
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.025
+SLICES_PER_TICK: Final = 4  # bars walked between two looks at the sockets
+STOP_TIMEOUT_S: Final = 5.0
+
+
+class ExchangeServer:
+    """An exchange that listens.
+
+    Args:
+        config: its settings.
+
+    Raises:
+        MarketDataError, RulesError, StateError: a file cannot be used.
+    """
+
+    def __init__(self, config: ExchangeConfig) -> None:
+        self.exchange = Exchange(config)
+        self._config = config
+        self._limits = Limits(
+            lambda: time.time() * 1000.0,
+            config.request_weight_max,
+            config.orders_minute_max,
+            config.orders_ten_seconds_max,
+        )
+        self._runner: web.AppRunner | None = None
+        self._mover: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen and let time move; the port.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._config.host, self._config.port)
+        await site.start()
+        self._mover = asyncio.create_task(self._move())
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def stop(self) -> None:
+        """Save, tell the clients (close 1001) and stop listening."""
+        if self._mover is not None:
+            self._mover.cancel()
+            await asyncio.gather(self._mover, return_exceptions=True)
+            self._mover = None
+        self.exchange.commit()
+        self.exchange.save()
+        for client in self.exchange.hub.clients:
+            client.close(1001, "Exchange stops")
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def pause(self) -> None:
+        """Stop exchange time; requests go on being answered."""
+        self.exchange.clock.pause()
+
+    def resume(self) -> None:
+        """Let exchange time go on."""
+        if not self.exchange.ended:
+            self.exchange.clock.resume()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if is_stream_path(request.path):
+            return await serve_stream(request, self.exchange)
+        return await serve_rest(request, self.exchange, self._limits)
+
+    async def _move(self) -> None:
+        """Move time and streams; a slice that fails is a bug, told once and tried again at the next tick."""
+        failed = ""
+        while True:
+            try:
+                await self._tick()
+                failed = ""
+            except Exception as reason:
+                if repr(reason) != failed:
+                    failed = repr(reason)
+                    log.exception("the market stands at %d", self.exchange.market.now_ms)
+            await asyncio.sleep(TICK_S)
+
+    async def _tick(self) -> None:
+        exchange = self.exchange
+        budget = SLICES_PER_TICK * exchange.market.interval_ms
+        while not exchange.step(budget):
+            exchange.commit()
+            exchange.wait_for_market()
+            await asyncio.sleep(0)
+        key = exchange.listen_keys.expired()
+        if key is not None:
+            exchange.hub.expire(key, exchange.clock.now_ms())
+        exchange.hub.tick(exchange.clock.real_ms())
+        exchange.commit()
+        history, open_ms = exchange.market.history, exchange.market.open_ms()
+        if history.wants_more(open_ms):
+            more = await asyncio.get_running_loop().run_in_executor(None, history.fetch)
+            history.extend(more, exchange.market.open_ms())
+
+
+class ServedExchange:
+    """An exchange in a thread of its own.
+
+    Attributes:
+        port: where it listens.
+        engine, clock, market: its parts, to be read only while it is paused or stopped (another thread owns them).
+    """
+
+    def __init__(self, config: ExchangeConfig) -> None:
+        self._server = ExchangeServer(config)
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
+        self._thread.start()
+        try:
+            self.port: int = self._call(self._server.start())
+        except BaseException:
+            self._end()
+            raise
+        self.engine = self._server.exchange.engine
+        self.clock = self._server.exchange.clock
+        self.market = self._server.exchange.market
+
+    def pause(self) -> None:
+        """Stop exchange time."""
+        self._loop.call_soon_threadsafe(self._server.pause)
+
+    def resume(self) -> None:
+        """Let exchange time go on."""
+        self._loop.call_soon_threadsafe(self._server.resume)
+
+    def stop(self) -> None:
+        """Save, close and end the thread; a second call does nothing."""
+        if self._thread.is_alive():
+            self._call(self._server.stop())
+            self._end()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(STOP_TIMEOUT_S * 4)
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(STOP_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+def serve_in_thread(config: ExchangeConfig) -> ServedExchange:
+    """Start an exchange beside the caller; returns once it listens.
+
+    Raises:
+        MarketDataError, RulesError, StateError: a file cannot be used; one line each.
+        OSError: the port is taken.
+    """
+    return ServedExchange(config)
