@@ -15,8 +15,9 @@ Data flows one way, and the same code runs in training, backtest and live tradin
 The trading process imports ``indicators``, ``features``, ``windows`` and ``registry`` only: numpy, msgspec and TA-Lib, no polars, torch
 or scikit-learn. Training::
 
-    dataset = build_dataset(Path("klines"))             # features f32[N, F], labels i8[N] (SELL 0, HOLD 1, BUY 2), weights f32[N]
-    for fold in walk_forward(dataset.t0_ms, dataset.t1_ms, edges_ms, embargo_ms=48 * HOUR_MS):
+    dataset = build_dataset([Path("klines")])           # features f32[N, F], labels i8[N] (SELL 0, HOLD 1, BUY 2), weights f32[N]
+    edges = expanding_edges(first_test_ms, end_ms, test_ms=90 * DAY_MS, calibration_ms=90 * DAY_MS)
+    for fold in walk_forward(dataset.t0_ms, dataset.t1_ms, edges, embargo_ms=2 * DAY_MS):
         rows = fold.train                               # int64 row numbers of the data set, also fold.calibration, fold.test
         trees.fit(dataset.features[rows], dataset.labels[rows], sample_weight=dataset.weights[rows])
         batch = dataset.windows(rows[:512])             # float32[n, WINDOW_BARS, len(CHANNELS)], gathered when asked

@@ -75,13 +75,25 @@ MOMENTUM = (
 )
 
 TREND = (
-    *(_row(f"sma_{n}", f"(close / sma_{n} - 1) / w", _WIDE, n - 1, f"close above its mean of {n}") for n in (20, 50, 200)),
+    *(
+        _row(f"sma_{n}", f"(close / sma_{n} - 1) / w", _WIDE, n - 1, f"close above its mean of {n}")
+        for n in (20, 50, 200)
+    ),
     *(_row(f"ema_{n}", f"(close / ema_{n} - 1) / w", _WIDE, n - 1, f"close above its EMA {n}") for n in (12, 26)),
     _row("adx_14", "adx_14 / 100", _UNIT, 27, "strength of trend, either way"),
     _row("plus_di_14", "plus_di_14 / 100", _UNIT, 14, "directional movement up"),
     _row("minus_di_14", "minus_di_14 / 100", _UNIT, 14, "directional movement down"),
     _row("sar", "(close / sar - 1) / w", _WIDE, 1, "close above the parabolic stop"),
-    *(_row(f"channel_slope_{n}", f"slope_{n} * {n} / close / w", _WIDE, n - 1, f"rise of the least-squares line over {n} bars") for n in (20, 50)),
+    *(
+        _row(
+            f"channel_slope_{n}",
+            f"slope_{n} * {n} / close / w",
+            _WIDE,
+            n - 1,
+            f"rise of the least-squares line over {n} bars",
+        )
+        for n in (20, 50)
+    ),
     _row(
         "channel_position_20",
         "(close - sma_20 - slope_20 * 9.5) / (bb_upper - sma_20) * 2",
@@ -89,14 +101,38 @@ TREND = (
         19,
         "close from the end of that line, in standard deviations of the close",
     ),
-    _row("channel_position_50", "(close - sma_50 - slope_50 * 24.5) / deviation_50", (-8.0, 8.0), 49, "the same over 50 bars"),
+    _row(
+        "channel_position_50",
+        "(close - sma_50 - slope_50 * 24.5) / deviation_50",
+        (-8.0, 8.0),
+        49,
+        "the same over 50 bars",
+    ),
 )
 
 VOLATILITY = (
-    _row("bollinger_position", "(close - bb_lower) / (bb_upper - bb_lower) * 2 - 1", (-3.0, 3.0), 19, "close in the 2σ band, ±1 = its edges"),
+    _row(
+        "bollinger_position",
+        "(close - bb_lower) / (bb_upper - bb_lower) * 2 - 1",
+        (-3.0, 3.0),
+        19,
+        "close in the 2σ band, ±1 = its edges",
+    ),
     _row("bollinger_width", "(bb_upper - bb_lower) / sma_20 / w", (0.0, 20.0), 19, "width of the band"),
-    _row("keltner_position", "(close - ema_20) / (2 * atr_20)", (-10.0, 10.0), 20, "close in the EMA 20 ± 2 ATR channel, ±1 = its edges"),
-    _row("squeeze", "(bb_upper - bb_lower) / (4 * atr_20)", (0.0, 20.0), 20, "Bollinger width over Keltner width: below 1 is a squeeze"),
+    _row(
+        "keltner_position",
+        "(close - ema_20) / (2 * atr_20)",
+        (-10.0, 10.0),
+        20,
+        "close in the EMA 20 ± 2 ATR channel, ±1 = its edges",
+    ),
+    _row(
+        "squeeze",
+        "(bb_upper - bb_lower) / (4 * atr_20)",
+        (0.0, 20.0),
+        20,
+        "Bollinger width over Keltner width: below 1 is a squeeze",
+    ),
     _row("stop_distance", "w", _UNIT, 59, "the stop distance itself"),
     _row("atr_14", "volatility / w", (0.0, 5.0), 14, "true range of single bars against the stop distance"),
     _row("deviation_20", "(bb_upper - sma_20) / 2 / close / w", (0.0, 20.0), 19, "standard deviation of the close"),
@@ -111,13 +147,31 @@ VOLATILITY = (
         )
         for a, b in ((8, 24), (24, 96), (96, 168))
     ),
-    _row("span_24", "span_sum_24 / 24 / volatility_24", (0.0, 20.0), 24, "mean high-low span per standard deviation: choppy inside bars"),
-    _row("volatility_rank", "volatility_rank_200 / 100", _UNIT, 213, "share of the last 200 bars that were calmer (ATR 14 / close)"),
+    _row(
+        "span_24",
+        "span_sum_24 / 24 / volatility_24",
+        (0.0, 20.0),
+        24,
+        "mean high-low span per standard deviation: choppy inside bars",
+    ),
+    _row(
+        "volatility_rank",
+        "volatility_rank_200 / 100",
+        _UNIT,
+        213,
+        "share of the last 200 bars that were calmer (ATR 14 / close)",
+    ),
 )
 
 VOLUME = (
     *(
-        _row(f"obv_{n}", f"signed_volume_sum_{n} / volume_sum_{n}", _SIGNED, n - 1, f"on-balance volume gained in {n} bars per volume")
+        _row(
+            f"obv_{n}",
+            f"signed_volume_sum_{n} / volume_sum_{n}",
+            _SIGNED,
+            n - 1,
+            f"on-balance volume gained in {n} bars per volume",
+        )
         for n in (20, 96)
     ),
     _row(
@@ -127,10 +181,24 @@ VOLUME = (
         95,
         "rate of change of volume over 14 bars, in logs with a floor of a thousandth of the mean",
     ),
-    _row("volume_20", "log(maximum(volume * 20 / volume_sum_20, 1e-3))", (-7.0, 3.0), 19, "volume against its mean of 20"),
-    _row("volume_20_168", "log(volume_sum_20 / volume_sum_168 * 8.4)", (-7.0, 3.0), 167, "mean volume of 20 against 168 bars"),
+    _row(
+        "volume_20", "log(maximum(volume * 20 / volume_sum_20, 1e-3))", (-7.0, 3.0), 19, "volume against its mean of 20"
+    ),
+    _row(
+        "volume_20_168",
+        "log(volume_sum_20 / volume_sum_168 * 8.4)",
+        (-7.0, 3.0),
+        167,
+        "mean volume of 20 against 168 bars",
+    ),
     *(
-        _row(f"vwap_{n}", f"(close * volume_sum_{n} / money_sum_{n} - 1) / w", _WIDE, n - 1, f"close above the volume-weighted price of {n} bars")
+        _row(
+            f"vwap_{n}",
+            f"(close * volume_sum_{n} / money_sum_{n} - 1) / w",
+            _WIDE,
+            n - 1,
+            f"close above the volume-weighted price of {n} bars",
+        )
         for n in (20, 50)
     ),
 )
@@ -140,8 +208,14 @@ PATTERNS = (
     _row("engulfing", "engulfing / 100", _SIGNED, 2, "body swallows the previous one, signed"),
     _row("hammer", "hammer / 100", _SIGNED, 11, "small body on a long lower shadow, near the low"),
     _row("shooting_star", "shooting_star / 100", _SIGNED, 11, "small body under a long upper shadow, after a gap up"),
-    *(_row(f"resistance_{n}", f"(high_{n} / close - 1) / w", _WIDE, n - 1, f"distance to the highest high of {n}") for n in (20, 50, 100)),
-    *(_row(f"support_{n}", f"(1 - low_{n} / close) / w", _WIDE, n - 1, f"distance to the lowest low of {n}") for n in (20, 50, 100)),
+    *(
+        _row(f"resistance_{n}", f"(high_{n} / close - 1) / w", _WIDE, n - 1, f"distance to the highest high of {n}")
+        for n in (20, 50, 100)
+    ),
+    *(
+        _row(f"support_{n}", f"(1 - low_{n} / close) / w", _WIDE, n - 1, f"distance to the lowest low of {n}")
+        for n in (20, 50, 100)
+    ),
 )
 
 RETURNS = tuple(
@@ -157,7 +231,13 @@ RETURNS = tuple(
 
 MARKET = (
     *(
-        _row(f"btc_correlation_{n}", f"btc_correlation_{n}", _SIGNED, n - 1, f"correlation of one-bar returns with bitcoin's over {n}")
+        _row(
+            f"btc_correlation_{n}",
+            f"btc_correlation_{n}",
+            _SIGNED,
+            n - 1,
+            f"correlation of one-bar returns with bitcoin's over {n}",
+        )
         for n in (48, 168)
     ),
     _row("market_correlation_168", "market_correlation_168", _SIGNED, 167, "with the market mean"),
@@ -168,8 +248,20 @@ MARKET = (
         168,
         "move expected per move of bitcoin",
     ),
-    _row("btc_volatility_24", "btc_volatility_24 / w", (0.0, 5.0), 23, "bitcoin's volatility in the symbol's stop distances"),
-    _row("btc_volatility_24_168", "btc_volatility_24 / btc_volatility_168 - 1", (-1.0, 5.0), 167, "bitcoin's volatility, 24 against 168 bars"),
+    _row(
+        "btc_volatility_24",
+        "btc_volatility_24 / w",
+        (0.0, 5.0),
+        23,
+        "bitcoin's volatility in the symbol's stop distances",
+    ),
+    _row(
+        "btc_volatility_24_168",
+        "btc_volatility_24 / btc_volatility_168 - 1",
+        (-1.0, 5.0),
+        167,
+        "bitcoin's volatility, 24 against 168 bars",
+    ),
     _row("breadth_24", "breadth_24 * 2 - 1", _SIGNED, 23, "rising against falling symbols, mean of 24"),
     _row("dispersion_24", "dispersion_24 / w", (0.0, 5.0), 23, "spread of returns across symbols, mean of 24"),
 )
@@ -185,13 +277,26 @@ FEATURES: tuple[Feature, ...] = MOMENTUM + TREND + VOLATILITY + VOLUME + PATTERN
 """Every feature, in the order of the columns."""
 
 
+FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+"""Names of the columns, in order."""
+
+
 def feature_names() -> tuple[str, ...]:
     """Names of the columns, in order."""
-    return tuple(feature.name for feature in FEATURES)
+    return FEATURE_NAMES
 
 
 def feature_hash() -> str:
     """SHA-256, in hex, over everything that defines a feature's value: steps, parameters, formulas, ranges and this package's constants."""
-    constants = (_VERSION, BARS_NEEDED, ATR_PERIOD, STOP_ATR_MULTIPLE, FEATURE_ATR_BARS, FILLED_MAX, HORIZONS, RETURN_CLIP)
+    constants = (
+        _VERSION,
+        BARS_NEEDED,
+        ATR_PERIOD,
+        STOP_ATR_MULTIPLE,
+        FEATURE_ATR_BARS,
+        FILLED_MAX,
+        HORIZONS,
+        RETURN_CLIP,
+    )
     columns = [(feature.name, feature.formula, feature.low, feature.high) for feature in FEATURES]
     return hashlib.sha256(msgspec.json.encode((constants, SYMBOL_STEPS, MARKET_STEPS, columns))).hexdigest()

@@ -16,7 +16,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.feature_table import BARS_NEEDED, FEATURE_ATR_BARS, FEATURES, FILLED_MAX, feature_hash, feature_names
+from models.feature_table import (
+    BARS_NEEDED,
+    FEATURE_ATR_BARS,
+    FEATURE_NAMES,
+    FEATURES,
+    FILLED_MAX,
+    feature_hash,
+    feature_names,
+)
 from models.indicators import SYMBOL_STEPS, Floats, Handles, Names, Times, evaluate, price_scale, run_batch
 from models.market import HORIZONS, MarketContext, MarketStream, market_context, market_names
 from models.stop_distance import StopDistances, stop_distances
@@ -24,6 +32,7 @@ from models.windows import WindowBuffer
 
 __all__ = [
     "BARS_NEEDED",
+    "FEATURE_NAMES",
     "BatchFeatures",
     "FeatureFrame",
     "FeatureStream",
@@ -115,12 +124,16 @@ class FeatureFrame(msgspec.Struct, frozen=True, kw_only=True):
     volatility_rank: Floats
 
 
-def batch_features(ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS) -> NDArray[np.float32]:
+def batch_features(
+    ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS
+) -> NDArray[np.float32]:
     """Features float32[T, F] of one symbol; see ``compute_batch``."""
     return compute_batch(ohlcv, open_time_ms, market, interval_ms=interval_ms).features
 
 
-def compute_batch(ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS) -> BatchFeatures:
+def compute_batch(
+    ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS
+) -> BatchFeatures:
     """Features of one symbol's whole history; row t uses rows 0..t only.
 
     Args:
@@ -134,7 +147,9 @@ def compute_batch(ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, 
     _check_grid(open_time_ms, interval_ms)
     filled, real = fill_gaps(ohlcv)
     if not real[0]:
-        raise ValueError(f"the first bar, opened at {open_time_ms[0]}, is missing or unusable; begin a history with a whole bar")
+        raise ValueError(
+            f"the first bar, opened at {open_time_ms[0]}, is missing or unusable; begin a history with a whole bar"
+        )
     names = _history_names(filled, open_time_ms, market.at(open_time_ms), interval_ms)
     missing = np.cumsum(~real)
     missing[BARS_NEEDED:] -= missing[:-BARS_NEEDED].copy()
@@ -155,7 +170,9 @@ def _check_grid(open_time_ms: Times, interval_ms: int) -> None:
     if not len(open_time_ms):
         raise ValueError("no bars: at least one is needed")
     if (np.diff(open_time_ms) != interval_ms).any() or open_time_ms[0] % interval_ms:
-        raise ValueError(f"open times must be multiples of {interval_ms} ms and {interval_ms} ms apart; leave NaN rows where bars are missing")
+        raise ValueError(
+            f"open times must be multiples of {interval_ms} ms and {interval_ms} ms apart; leave NaN rows where bars are missing"
+        )
 
 
 def _history_names(ohlcv: Floats, open_time_ms: Times, market: Names, interval_ms: int) -> Names:
@@ -236,7 +253,9 @@ class FeatureStream:
         self.symbols = tuple(symbols)
         lanes = len(self.symbols)
         if ohlcv.shape != (lanes, len(open_time_ms), 5):
-            raise ValueError(f"history has shape {ohlcv.shape}, expected {(lanes, len(open_time_ms), 5)}: symbols × bars × OHLCV")
+            raise ValueError(
+                f"history has shape {ohlcv.shape}, expected {(lanes, len(open_time_ms), 5)}: symbols × bars × OHLCV"
+            )
         _check_grid(open_time_ms, interval_ms)
         feature_atr_ms = FEATURE_ATR_BARS * interval_ms
         self._interval_ms = interval_ms
@@ -244,7 +263,9 @@ class FeatureStream:
         self._handles = Handles(SYMBOL_STEPS, lanes)
         self._scales = StopDistances(lanes, interval_ms, feature_atr_ms)
         own_stop = stop_atr_interval_ms not in (None, feature_atr_ms)
-        self._stops = StopDistances(lanes, interval_ms, stop_atr_interval_ms) if own_stop and stop_atr_interval_ms else None
+        self._stops = (
+            StopDistances(lanes, interval_ms, stop_atr_interval_ms) if own_stop and stop_atr_interval_ms else None
+        )
         self._price_scale = np.ones(lanes)
         self._have = np.zeros(lanes, dtype=np.int64)
         self._feature_w = np.full(lanes, np.nan)
@@ -301,9 +322,13 @@ class FeatureStream:
             raise ValueError(f"bar has shape {bars.shape}, expected {(len(self.symbols), 5)}: symbols × OHLCV")
         steps, rest = divmod(open_time_ms - self._last_open_ms, self._interval_ms)
         if rest or steps < 1:
-            raise ValueError(f"bar of {open_time_ms} cannot follow {self._last_open_ms}; the next is {self._last_open_ms + self._interval_ms}")
+            raise ValueError(
+                f"bar of {open_time_ms} cannot follow {self._last_open_ms}; the next is {self._last_open_ms + self._interval_ms}"
+            )
         if steps > BARS_NEEDED:
-            raise ValueError(f"bar of {open_time_ms} is {steps} bars ahead, at most {BARS_NEEDED} are bridged; open a new stream from history")
+            raise ValueError(
+                f"bar of {open_time_ms} is {steps} bars ahead, at most {BARS_NEEDED} are bridged; open a new stream from history"
+            )
         missing = np.full_like(bars, np.nan)
         for _ in range(steps - 1):
             self._advance(missing)
@@ -318,7 +343,9 @@ class FeatureStream:
         kept = ohlcv[-min(len(self._shared["btc_return"]), BARS_NEEDED) :]
         filled, real = fill_gaps(kept)
         if not real[0]:
-            raise ValueError(f"{symbol}: the first of {len(kept)} corrected bars is missing or unusable; begin with a whole bar")
+            raise ValueError(
+                f"{symbol}: the first of {len(kept)} corrected bars is missing or unusable; begin with a whole bar"
+            )
         self._buffer.replace(lane, filled, real)
         self._have[lane] = len(kept)
         self._price_scale[lane] = price_scale(filled[:1, _CLOSE])[0]

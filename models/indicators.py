@@ -178,7 +178,9 @@ class Handles:
                 if name not in lists:
                     lists[name] = (names[name] if every else names[name][live]).tolist()
             feeds = next(updates)
-            values = list(map(operator.call, feeds if every else compress(feeds, live), *(lists[name] for name in step.inputs)))
+            values = list(
+                map(operator.call, feeds if every else compress(feeds, live), *(lists[name] for name in step.inputs))
+            )
             self._store(step.outputs, values, names)
 
     def _store(self, outputs: tuple[str, ...], values: list[Any], names: Names) -> None:

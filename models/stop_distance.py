@@ -60,7 +60,9 @@ class StopDistances:
 
     def __init__(self, symbols: int, interval_ms: int, coarse_ms: int) -> None:
         if coarse_ms <= 0 or coarse_ms % interval_ms:
-            raise ValueError(f"ATR interval {coarse_ms} ms is no multiple of the bar interval {interval_ms} ms; set QT_ATR_INTERVAL to one")
+            raise ValueError(
+                f"ATR interval {coarse_ms} ms is no multiple of the bar interval {interval_ms} ms; set QT_ATR_INTERVAL to one"
+            )
         self._interval_ms, self._coarse_ms = interval_ms, coarse_ms
         self._updates: list[Any] = [None] * symbols
         self._pending: list[list[tuple[float, float, float]]] = [[] for _ in range(symbols)]
