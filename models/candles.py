@@ -1,8 +1,8 @@
-"""Candle files of one or more folders: read, checked, repaired or refused by name, aggregated and merged per symbol. Training only.
+"""Candle files of folders: read, checked, repaired or refused by name, aggregated, merged per symbol. Training only.
 
-Read are Parquet and CSV (plain, gzipped or zipped; with Binance's header or none), one or more files a symbol, named after it
-(``BTCUSDT.parquet``, ``BTCUSDT-1h-2024-01.zip``). Times in micro- or nanoseconds are divided down. What was dropped or repaired is told
-in ``CandleSet.notes``, a line each.
+Read are Parquet and CSV (plain, gzipped or zipped; with Binance's header or none), one or more files a symbol, named
+after it (``BTCUSDT.parquet``, ``BTCUSDT-1h-2024-01.zip``). Times in micro- or nanoseconds are divided down. What was
+dropped or repaired is told in ``CandleSet.notes``, a line each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from models.features import usable_bars
+from models.bars import usable_bars
 from models.indicators import Floats, Times
 
 COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
@@ -43,7 +43,7 @@ class CandleError(Exception):
 
 
 class Candles(NamedTuple):
-    """One symbol: int64[T] open times on a regular grid, float64[T, 5] OHLCV, NaN rows where a bar is missing; the ends are whole."""
+    """One symbol: open times int64[T] on a regular grid, OHLCV float64[T, 5] with NaN rows where a bar is missing."""
 
     open_time_ms: Times
     ohlcv: Floats
@@ -66,10 +66,13 @@ def load_candles(
 ) -> CandleSet:
     """Read every candle file below ``folders``.
 
-    Files finer than ``interval`` are aggregated, of complete buckets only; coarser ones are refused. Where several files hold the same bar
-    of a symbol, the one of the coarsest interval wins: it is the exchange's own bar, and the longest histories are stored so.
+    Files finer than ``interval`` are aggregated, of complete buckets only; coarser ones are refused. Where several
+    files hold the same bar of a symbol, the one of the coarsest interval wins: it is the exchange's own bar, and the
+    longest histories are stored so.
 
     Args:
+        folders: searched with all below them.
+        interval: of the bars wanted, a key of ``INTERVALS_MS``.
         symbols: only these; None = all that end in USDT.
 
     Raises:
@@ -101,7 +104,8 @@ def load_candles(
     if not by_symbol:
         seen = f"; {notes[0]}" if notes else ""
         raise CandleError(
-            f"{', '.join(map(str, paths))}: no usable {interval} candles; expected SYMBOL.parquet with {', '.join(COLUMNS)}{seen}"
+            f"{', '.join(map(str, paths))}: no usable {interval} candles; "
+            f"expected SYMBOL.parquet with {', '.join(COLUMNS)}{seen}"
         )
     return CandleSet(interval_ms, by_symbol, tuple(notes))
 
@@ -154,7 +158,8 @@ def _clean(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.DataFrame:
     whole &= (frame["open_time"].fill_null(0) >= _EARLIEST_MS).to_numpy()
     if dropped := int((~whole).sum()):
         notes.append(
-            f"{path}: {dropped} rows dropped: a price or volume missing, not finite, negative or out of order (low <= open, close <= high)"
+            f"{path}: {dropped} rows dropped: a price or volume is missing, not finite or negative, "
+            "or not low <= open, close <= high"
         )
     frame = frame.filter(pl.Series(whole))
     once = frame.unique("open_time", keep="last", maintain_order=True).sort("open_time")

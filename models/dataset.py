@@ -1,9 +1,9 @@
-"""A folder of candles as rows to learn from: features, labels, weights and outcomes, with windows gathered when asked for. Training only.
+"""A folder of candles as rows to learn from: features, labels, weights, outcomes and windows. Training only.
 
-Rows are sorted by decision time over all symbols. Labels overlap, so each symbol gives one row in ``stride`` bars, its phase shifted by its
-index, and a row weighs its label's average uniqueness. Symbols move together: n of them at one time carry about
-n / (1 + (n - 1) ρ) independent observations (the design effect of Kish 1965), and a row's weight is scaled by that over n, so that a year of
-80 symbols does not outvote five years of 16.
+Rows are sorted by decision time over all symbols. Labels overlap, so each symbol gives one row in ``stride`` bars, its
+phase shifted by its index, and a row weighs its label's average uniqueness. Symbols move together: n of them at one
+time carry about n / (1 + (n - 1) ρ) independent observations (the design effect of Kish 1965), and a row's weight is
+scaled by that over n, so that a year of 80 symbols does not outvote five years of 16.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.candles import Candles, CandleSet, load_candles
-from models.features import compute_batch, feature_hash, feature_names, market_context
+from models.features import BARS_NEEDED, compute_batch, feature_hash, feature_names, market_context
 from models.indicators import Floats, Times
 from models.labels import Barriers, average_uniqueness, triple_barrier
 from models.market import MarketContext
@@ -38,13 +38,16 @@ class Dataset(NamedTuple):
     """N labelled rows of S symbols, sorted by ``t0_ms``, and the T bars they were made of, symbol after symbol.
 
     Attributes:
-        symbols: names; interval_ms, feature_names, feature_hash: of the bars and the columns; notes: what was wrong with the files.
+        symbols: names; interval_ms, feature_names, feature_hash: of the bars and the columns; notes: what was wrong
+            with the files.
         features: float32[N, F]; labels: int8[N], SELL 0, HOLD 1, BUY 2; weights: float32[N], mean 1.
-        t0_ms: int64[N], close of the row's bar = the entry; t1_ms: int64[N], close of the last bar the label depends on.
+        t0_ms: int64[N], close of the row's bar = the entry; t1_ms: int64[N], close of the last bar the label depends
+            on.
         symbol: int32[N], index into ``symbols``; row: int64[N], index into the bars.
         r_long, r_short: float32[N], in stop distances after fees, slippage and funding.
         stop_distance: float64[N], w. both_won: bool[N], HOLD rows in which long and short both won.
-        ohlcv, market_index, scale: float64[T, 5], float64[T], float64[T]: bars without holes, market index, w (NaN where unknown).
+        ohlcv, market_index, scale: float64[T, 5], float64[T], float64[T]: bars without holes, market index, w (NaN
+            where unknown).
         first: int64[S + 1], where each symbol's bars begin. open_time_ms: int64[T].
     """
 
@@ -75,7 +78,7 @@ class Dataset(NamedTuple):
         return gather_windows(self.ohlcv, self.market_index, self.scale, self.row[rows], WINDOW_BARS)
 
     def future_moves(self, rows: Rows, horizon_bars: int) -> NDArray[np.float32]:
-        """Log return from the row's close to each of the next closes in stop distances, float32[n, H]; NaN past the end of a symbol."""
+        """Log return to each of the next closes in stop distances, float32[n, H]; NaN past the end of a symbol."""
         at = self.row[rows][:, None] + np.arange(1, horizon_bars + 1)
         end = self.first[1:][self.symbol[rows]]
         close = self.ohlcv[:, 3]
@@ -115,10 +118,12 @@ def build_dataset(
 
     Args:
         source: folders of candle files (see ``load_candles``), or candles already loaded.
+        interval: of the bars.
         barriers: stop, target, horizon and costs of the labels.
         stride: bars between two rows of a symbol; 1 keeps every bar.
         symbols: only these.
-        funding_file: Parquet of symbol, funding_time (ms), funding_rate; without it, and where it has holes, the base rate is charged.
+        funding_file: Parquet of symbol, funding_time (ms), funding_rate; without it, and where it has holes, the base
+            rate is charged.
         progress: called with each symbol when it is done.
 
     Raises:
@@ -139,7 +144,8 @@ def build_dataset(
             progress(symbol)
     if not sum(len(part.rows) for part in parts):
         raise ValueError(
-            f"none of {len(names)} symbols has a labelled bar: each needs {WINDOW_BARS * 2 + barriers.horizon_bars} bars or more"
+            f"none of {len(names)} symbols has a labelled bar: "
+            f"each needs {BARS_NEEDED + barriers.horizon_bars} bars or more"
         )
     return _joined(names, candles, parts)
 
@@ -225,7 +231,7 @@ def _joined(symbols: tuple[str, ...], candles: CandleSet, parts: list[_Part]) ->
 
 
 def _breadth_share(t0_ms: Times, candles: CandleSet, parts: list[_Part]) -> Floats:
-    """Independent observations per symbol at each row's time: 1 / (1 + (n - 1) ρ), n the symbols that give rows around then."""
+    """Independent observations per symbol: 1 / (1 + (n - 1) ρ), n the symbols that give rows in the row's day."""
     step_ms = 24 * candles.interval_ms
     days = t0_ms // step_ms
     origin = int(days.min())
@@ -234,8 +240,7 @@ def _breadth_share(t0_ms: Times, candles: CandleSet, parts: list[_Part]) -> Floa
         own = np.unique((part.open_time_ms[part.rows] + candles.interval_ms) // step_ms) - origin
         listed[own] += 1
     count = listed[days - origin]
-    share: Floats = 1.0 / (1.0 + (count - 1) * CROSS_CORRELATION)
-    return share
+    return np.asarray(1.0 / (1.0 + (count - 1) * CROSS_CORRELATION), dtype=np.float64)
 
 
 def _settlements(path: Path | None) -> dict[str, pl.DataFrame]:
@@ -247,7 +252,7 @@ def _settlements(path: Path | None) -> dict[str, pl.DataFrame]:
 
 
 def _funding_per_bar(open_time_ms: Times, interval_ms: int, settlements: pl.DataFrame | None) -> Floats:
-    """Rate a long pays at each bar's open, float64[T]: settlements on file, the base rate spread evenly where they are more than 8 h apart."""
+    """Rate a long pays at each bar's open, float64[T]: settlements on file, else the base rate spread evenly."""
     funding = np.full(len(open_time_ms), BASE_FUNDING_8H * interval_ms / _EIGHT_HOURS_MS)
     if settlements is None:
         return funding

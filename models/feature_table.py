@@ -1,15 +1,17 @@
 """The table of features: every formula once, as text that is both the documentation and the code that runs.
 
-All are scale-free: a ratio, a share, a rank, or a price move in units of ``w``, the stop distance as a fraction of price (1.5 × ATR(14) of
-bars four times as long / close). Names in the formulas are the outputs of ``indicators.SYMBOL_STEPS`` and ``MARKET_STEPS``, the bar itself
-(open, high, low, close, previous_close, volume), and
+All are scale-free: a ratio, a share, a rank, or a price move in units of ``w``, the stop distance as a fraction of
+price (1.5 × ATR(14) of bars four times as long / close). Names in the formulas are the outputs of
+``indicators.SYMBOL_STEPS`` and ``MARKET_STEPS``, the bar itself (open, high, low, close, previous_close, volume), and
 
-- ``move_k``, ``btc_move_k``, ``market_move_k``: log return over the last k bars of the symbol, of bitcoin, of the market mean;
+- ``move_k``, ``btc_move_k``, ``market_move_k``: log return over the last k bars of the symbol, of bitcoin, of the
+  market mean;
 - ``day_phase``, ``week_phase``: fraction of the UTC day and of the week (from Thursday, 1970-01-01) at the bar's close.
 
-Sources: Wilder 1978 (RSI, ATR, ADX, SAR), Appel 1979 (MACD), Bollinger 2001, Keltner 1960 in Raschke's ATR form, Chande and Kroll 1994
-(stochastic RSI), Lane (stochastic), Williams 1979 (%R), Lambert 1980 (CCI), Granville 1963 (OBV), Nison 1991 (candles), as TA-Lib
-computes them. A value outside its range is clipped to it; ``warmup`` is the number of bars before the first value.
+Sources: Wilder 1978 (RSI, ATR, ADX, SAR), Appel 1979 (MACD), Bollinger 2001, Keltner 1960 in Raschke's ATR form,
+Chande and Kroll 1994 (stochastic RSI), Lane (stochastic), Williams 1979 (%R), Lambert 1980 (CCI), Granville 1963
+(OBV), Nison 1991 (candles), as TA-Lib computes them. A value outside its range is clipped to it; ``warmup`` is the
+number of bars before the first value.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from models.indicators import MARKET_STEPS, SYMBOL_STEPS
 from models.market import HORIZONS, RETURN_CLIP
 
 BARS_NEEDED = 256
-"""Closed bars before a symbol has features: the recursive indicators (RSI 28, ADX) are then within 0.0012 standard deviations of a long history."""
+"""Closed bars before a symbol has features: recursive ones (RSI 28, ADX) have then forgotten their start."""
 ATR_PERIOD = 14
 STOP_ATR_MULTIPLE = 1.5
 FEATURE_ATR_BARS = 4
@@ -287,7 +289,7 @@ def feature_names() -> tuple[str, ...]:
 
 
 def feature_hash() -> str:
-    """SHA-256, in hex, over everything that defines a feature's value: steps, parameters, formulas, ranges and this package's constants."""
+    """SHA-256, in hex, over all that defines a feature's value: steps, parameters, formulas, ranges, constants."""
     constants = (
         _VERSION,
         BARS_NEEDED,

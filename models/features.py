@@ -1,10 +1,11 @@
-"""Features of closed bars: in batch over one symbol's history for training, by streaming handles over all symbols for serving.
+"""Features of closed bars: in batch over a symbol's history for training, streaming over all symbols for serving.
 
-Both evaluate the one table of ``feature_table``. Started at the same bar they agree in every bit; started later, the recursive indicators
-differ by what is left of their memory, which after ``BARS_NEEDED`` bars is about a thousandth of a standard deviation.
+Both evaluate the one table of ``feature_table``. Started at the same bar they agree in every bit; started later, the
+recursive indicators differ by what is left of their memory, which after ``BARS_NEEDED`` bars is about a thousandth of
+a standard deviation.
 
-Holes: a missing bar counts as a flat one at the last close with no volume, so that lags stay in step with the clock. The symbol
-has no features at that bar, nor while more than ``FILLED_MAX`` of its last ``BARS_NEEDED`` bars are such.
+Holes: a missing bar counts as a flat one at the last close with no volume, so that lags stay in step with the clock.
+The symbol has no features at that bar, nor while more than ``FILLED_MAX`` of its last ``BARS_NEEDED`` bars are such.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bars import HOUR_MS, check_grid, fill_gaps, usable_bars
 from models.feature_table import (
     BARS_NEEDED,
     FEATURE_ATR_BARS,
@@ -45,40 +47,11 @@ __all__ = [
     "market_context",
 ]
 
-HOUR_MS = 3_600_000
 _DAY_MS = 24 * HOUR_MS
 _WEEK_MS = 7 * _DAY_MS
 _OHLC = ("open", "high", "low", "close")
 _CLOSE, _VOLUME = 3, 4
 _VOLUME_LAG = 14
-
-
-def usable_bars(ohlcv: Floats) -> NDArray[np.bool_]:
-    """bool[...]: which bars of float64[..., 5] are whole: finite, prices above 0, volume at least 0, low <= open, close <= high."""
-    with np.errstate(invalid="ignore"):
-        low, high = ohlcv[..., 2], ohlcv[..., 1]
-        inner = ohlcv[..., (0, 3)]
-        ordered = (inner >= low[..., None]).all(axis=-1) & (inner <= high[..., None]).all(axis=-1)
-        whole: NDArray[np.bool_] = np.isfinite(ohlcv).all(axis=-1) & (low > 0) & (ohlcv[..., _VOLUME] >= 0) & ordered
-    return whole
-
-
-def fill_gaps(ohlcv: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Bridge the holes of one symbol.
-
-    Args:
-        ohlcv: float64[T, 5] on a regular grid, unusable rows (NaN, see ``usable_bars``) where a bar is missing; the first row is whole.
-
-    Returns:
-        float64[T, 5] with flat bars of volume 0 in the holes, and bool[T], False there.
-    """
-    real = usable_bars(ohlcv)
-    last = np.maximum.accumulate(np.where(real, np.arange(len(ohlcv)), 0))
-    filled = ohlcv[last]
-    holes = ~real
-    filled[holes, :_VOLUME] = filled[holes, _CLOSE, None]
-    filled[holes, _VOLUME] = 0.0
-    return filled, real
 
 
 class BatchFeatures(NamedTuple):
@@ -87,7 +60,8 @@ class BatchFeatures(NamedTuple):
     Attributes:
         features: float32[T, F], NaN in rows that are not eligible; eligible, real: bool[T].
         ohlcv: float64[T, 5], holes filled; stop_distance: w as float64[T].
-        adx (0-100), slope (rise over 50 bars in stop distances), volatility (ATR 14 / close), volatility_rank (0-1): float64[T].
+        adx (0-100), slope (rise over 50 bars in stop distances), volatility (ATR 14 / close), volatility_rank (0-1):
+            float64[T].
     """
 
     features: NDArray[np.float32]
@@ -140,20 +114,20 @@ def compute_batch(
         ohlcv: float64[T, 5], NaN rows where a bar is missing, the first row whole.
         open_time_ms: int64[T] on the regular grid of ``interval_ms``.
         market: context whose grid contains these times.
+        interval_ms: of the bars.
 
     Raises:
         ValueError: the times are no regular grid, lie outside the context, or the first bar is unusable.
     """
-    _check_grid(open_time_ms, interval_ms)
+    check_grid(open_time_ms, interval_ms)
     filled, real = fill_gaps(ohlcv)
     if not real[0]:
         raise ValueError(
             f"the first bar, opened at {open_time_ms[0]}, is missing or unusable; begin a history with a whole bar"
         )
     names = _history_names(filled, open_time_ms, market.at(open_time_ms), interval_ms)
-    missing = np.cumsum(~real)
-    missing[BARS_NEEDED:] -= missing[:-BARS_NEEDED].copy()
-    allowed = real & (missing <= FILLED_MAX)
+    missing = np.concatenate([np.zeros(BARS_NEEDED, dtype=np.int64), np.cumsum(~real)])
+    allowed = real & (missing[BARS_NEEDED:] - missing[:-BARS_NEEDED] <= FILLED_MAX)
     allowed[: BARS_NEEDED - 1] = False
     features, eligible = _features(names, allowed)
     return BatchFeatures(
@@ -164,15 +138,6 @@ def compute_batch(
         stop_distance=names["w"],
         **_regime_inputs(names),
     )
-
-
-def _check_grid(open_time_ms: Times, interval_ms: int) -> None:
-    if not len(open_time_ms):
-        raise ValueError("no bars: at least one is needed")
-    if (np.diff(open_time_ms) != interval_ms).any() or open_time_ms[0] % interval_ms:
-        raise ValueError(
-            f"open times must be multiples of {interval_ms} ms and {interval_ms} ms apart; leave NaN rows where bars are missing"
-        )
 
 
 def _history_names(ohlcv: Floats, open_time_ms: Times, market: Names, interval_ms: int) -> Names:
@@ -225,7 +190,7 @@ def _regime_inputs(names: Names) -> Names:
 
 
 class FeatureStream:
-    """Features of S symbols, bar by bar, from TA-Lib's streaming handles: O(1) an indicator and bar, all else vectorised over symbols.
+    """Features of S symbols, bar by bar, from TA-Lib's streaming handles; all else is vectorised over the symbols.
 
     Not picklable and not thread-safe: one owner, rebuilt from candles after a restart.
     """
@@ -242,10 +207,13 @@ class FeatureStream:
         """Open from history; the next ``update`` is the bar after its last.
 
         Args:
-            symbols: in the order of the arrays. open_time_ms: int64[B], a regular grid; ohlcv: float64[S, B, 5], NaN rows where a symbol has
-                no bar. At least ``BARS_NEEDED`` - 1 bars make the next bar eligible; about 500 bring recursive indicators to their limit.
+            symbols: in the order of the arrays.
+            open_time_ms: int64[B], a regular grid. ``BARS_NEEDED`` - 1 bars make the next one eligible; about 500
+                bring the recursive indicators to their limit.
+            ohlcv: float64[S, B, 5], NaN rows where a symbol has no bar.
             interval_ms: of the bars.
-            stop_atr_interval_ms: of the ATR behind ``FeatureFrame.stop_distance``; ``FEATURE_ATR_BARS`` bars by default.
+            stop_atr_interval_ms: of the ATR behind ``FeatureFrame.stop_distance``; ``FEATURE_ATR_BARS`` bars by
+                default.
 
         Raises:
             ValueError: shapes or times do not fit, or the ATR interval is no multiple of the bar interval.
@@ -256,7 +224,7 @@ class FeatureStream:
             raise ValueError(
                 f"history has shape {ohlcv.shape}, expected {(lanes, len(open_time_ms), 5)}: symbols × bars × OHLCV"
             )
-        _check_grid(open_time_ms, interval_ms)
+        check_grid(open_time_ms, interval_ms)
         feature_atr_ms = FEATURE_ATR_BARS * interval_ms
         self._interval_ms = interval_ms
         self._last_open_ms = int(open_time_ms[-1])
@@ -323,11 +291,13 @@ class FeatureStream:
         steps, rest = divmod(open_time_ms - self._last_open_ms, self._interval_ms)
         if rest or steps < 1:
             raise ValueError(
-                f"bar of {open_time_ms} cannot follow {self._last_open_ms}; the next is {self._last_open_ms + self._interval_ms}"
+                f"bar of {open_time_ms} cannot follow {self._last_open_ms}; "
+                f"the next is {self._last_open_ms + self._interval_ms}"
             )
         if steps > BARS_NEEDED:
             raise ValueError(
-                f"bar of {open_time_ms} is {steps} bars ahead, at most {BARS_NEEDED} are bridged; open a new stream from history"
+                f"bar of {open_time_ms} is {steps} bars ahead, at most {BARS_NEEDED} are bridged; "
+                "open a new stream from history"
             )
         missing = np.full_like(bars, np.nan)
         for _ in range(steps - 1):
@@ -335,9 +305,10 @@ class FeatureStream:
         return self._advance(bars)
 
     def replace(self, symbol: str, ohlcv: Floats) -> None:
-        """Correct one symbol's past after a repair: float64[B, 5] ending in the newest bar seen; its handles open again from it.
+        """Correct one symbol's past after a repair: float64[B, 5] ending in the newest bar; its handles open again.
 
-        At most the last ``BARS_NEEDED`` bars are used. Raises ValueError for an unknown symbol or a history without a whole first bar.
+        At most the last ``BARS_NEEDED`` bars are used. Raises ValueError for an unknown symbol or a history without a
+        whole first bar.
         """
         lane = self.symbols.index(symbol)
         kept = ohlcv[-min(len(self._shared["btc_return"]), BARS_NEEDED) :]
@@ -417,4 +388,4 @@ class FeatureStream:
         }
         for array in arrays.values():
             array.setflags(write=False)
-        return FeatureFrame(symbols=self.symbols, close_time_ms=self._last_open_ms + self._interval_ms, **arrays)  # type: ignore[arg-type]
+        return FeatureFrame(symbols=self.symbols, close_time_ms=self._last_open_ms + self._interval_ms, **arrays)

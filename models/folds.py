@@ -19,7 +19,7 @@ Rows = NDArray[np.int64]
 
 
 class FoldEdges(NamedTuple):
-    """Begin of the calibration span, begin and end of the test span, ms UTC; training begins at ``train_ms`` (0 = the first row)."""
+    """Begin of the calibration span, begin and end of the test span, ms UTC; ``train_ms`` begins training."""
 
     calibration_ms: int
     test_ms: int
@@ -36,7 +36,7 @@ class Fold(NamedTuple):
 
 
 def expanding_edges(first_test_ms: int, end_ms: int, *, test_ms: int, calibration_ms: int) -> tuple[FoldEdges, ...]:
-    """Edges of consecutive test spans of ``test_ms`` from ``first_test_ms`` to ``end_ms``, each with a calibration span just before it.
+    """Edges of consecutive test spans from ``first_test_ms`` to ``end_ms``, a calibration span just before each.
 
     The last span may be shorter; one of less than half the length joins none and is left out.
     """
@@ -47,7 +47,7 @@ def expanding_edges(first_test_ms: int, end_ms: int, *, test_ms: int, calibratio
 
 
 def walk_forward(t0_ms: Rows, t1_ms: Rows, edges: Sequence[FoldEdges], embargo_ms: int) -> tuple[Fold, ...]:
-    """Split rows whose labels live from ``t0_ms`` to ``t1_ms`` (int64[N]) at the given edges.
+    """Split rows, whose labels live from ``t0_ms`` to ``t1_ms`` (int64[N]), at the given edges.
 
     Raises:
         ValueError: edges out of order, or a negative embargo.

@@ -1,12 +1,14 @@
-"""The TA-Lib layer: one list of steps that runs in batch over a history and, bar by bar, on streaming handles over many symbols.
+"""The TA-Lib layer: one list of steps that runs in batch over a history and, bar by bar, on streaming handles.
 
-A step is either a ``Series`` (an arithmetic expression over named arrays) or a ``Call`` (one TA-Lib function over named arrays).
-In batch every name is a float64[T] of one symbol; when streaming it is a float64[S] of all symbols at one bar. The expressions are
-elementwise, so both runs do the same arithmetic; the handles of TA-Lib 0.8 (``talib.stream``) return exactly what its batch functions
-return from the same first bar on. A handle cannot be saved: after a restart it is opened again from the stored candles.
+A step is either a ``Series`` (an arithmetic expression over named arrays) or a ``Call`` (one TA-Lib function over
+named arrays). In batch every name is a float64[T] of one symbol; when streaming it is a float64[S] of all symbols at
+one bar. The expressions are elementwise, so both runs do the same arithmetic; the handles of TA-Lib 0.8
+(``talib.stream``) return exactly what its batch functions return from the same first bar on. A handle cannot be saved:
+after a restart it is opened again from the stored candles.
 
-Prices are scaled by a power of two per symbol before they come here (``price_scale``). That changes no bit of any scale-free result and
-keeps coins quoted at 0.0001 clear of TA-Lib's absolute epsilon (its STDDEV calls a variance under 1e-14 zero).
+Prices are scaled by a power of two per symbol before they come here (``price_scale``). That changes no bit of any
+scale-free result and keeps coins quoted at 0.0001 clear of TA-Lib's absolute epsilon (its STDDEV calls a variance
+under 1e-14 zero).
 """
 
 from __future__ import annotations
@@ -31,8 +33,14 @@ Names = dict[str, Floats]
 
 _FUNCTIONS: Mapping[str, object] = {
     "__builtins__": {},
-    "abs": np.abs, "cos": np.cos, "log": np.log, "maximum": np.maximum, "pi": math.pi, "sign": np.sign, "sin": np.sin, "where": np.where,
-}  # fmt: skip
+    "cos": np.cos,
+    "log": np.log,
+    "maximum": np.maximum,
+    "pi": math.pi,
+    "sign": np.sign,
+    "sin": np.sin,
+    "where": np.where,
+}
 _PRICE_EXPONENT = 10
 """Scaled prices start between 2^10 and 2^11."""
 
@@ -116,7 +124,7 @@ def _compiled(formula: str) -> CodeType:
 
 
 def evaluate(formula: str, names: Names) -> Floats:
-    """Value of an elementwise expression over equally long arrays; the table's own text is the code, so the two cannot drift apart."""
+    """Value of an elementwise expression over equally long arrays: the table's own text is the code."""
     value: Floats = eval(_compiled(formula), dict(_FUNCTIONS), names)  # noqa: S307 - formulas are constants of this package, no input
     return value
 
@@ -155,7 +163,7 @@ class Handles:
         return self._opened
 
     def open(self, lane: int, names: Names) -> None:
-        """Open a lane from a history that ``run_batch`` has been over; raises ``talib.stream`` errors if it is too short."""
+        """Open a lane from a history that ``run_batch`` has been over; raises TA-Lib's error if it is too short."""
         calls = (step for step in self._steps if isinstance(step, Call))
         for step, updates in zip(calls, self._updates, strict=True):
             inputs = [names[name] for name in step.inputs]
@@ -165,7 +173,7 @@ class Handles:
         self._opened[lane] = True
 
     def update(self, names: Names) -> None:
-        """Feed one bar: ``names`` holds float64[S] inputs and receives float64[S] outputs, NaN in lanes that are not open."""
+        """Feed one bar: ``names`` has float64[S] inputs and receives float64[S] outputs, NaN in lanes not open."""
         live = self._opened
         every = bool(live.all())
         lists: dict[str, list[float]] = {}

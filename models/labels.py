@@ -1,20 +1,21 @@
 """Triple-barrier labels with the very stop and target that the trader places, and what either side would have earned.
 
-Entry is the next bar's open. The stop lies w away (the stop distance, never wider than ``stop_max``), the target ``target_ratio`` × w,
-and after ``horizon_bars`` the trade is closed at the bar's close (Lopez de Prado 2018, chapter 3). Within one bar the stop counts as
-touched first, unless the bar already opened beyond the target; a bar that opens beyond the stop fills at its open, a target fills at
-its price, never better.
+Entry is the next bar's open. The stop lies w away (the stop distance, never wider than ``stop_max``), the target
+``target_ratio`` × w, and after ``horizon_bars`` the trade is closed at the bar's close (Lopez de Prado 2018, chapter
+3). Within one bar the stop counts as touched first, unless the bar already opened beyond the target; a bar that opens
+beyond the stop fills at its open, a target fills at its price, never better.
 
-Stop and target differ, so a long and a short of the same bar are two trades, not mirror images: both can win (the price reaches the nearer
-target on each side), both can run out of time. A label says which *one* of them wins:
+Stop and target differ, so a long and a short of the same bar are two trades, not mirror images: both can win (the
+price reaches the nearer target on each side), both can run out of time. A label says which *one* of them wins:
 
 - BUY: the long reaches its target before its stop, and the short does not;
 - SELL: the short does, and the long does not;
 - HOLD: both or neither.
 
-A stopped long implies that the short passed its nearer target, so with a ratio up to 1 every losing stop of a BUY call is a SELL label.
-``r_long`` and ``r_short`` hold the exact results after costs, in stop distances, so that no expectancy need be read off the classes. One
-exit is assumed for the whole position: the partial target and the trailing stop of SPEC 9.2 are not part of a label.
+With a ratio up to 1 a long is stopped only where the short has passed its target, so the stop of a BUY call is a SELL
+label (but for a single bar that spans both stops, which is HOLD). ``r_long`` and ``r_short`` hold the exact results
+after costs, in stop distances, so that no expectancy need be read off the classes. One exit is assumed for the whole
+position: the partial target and the trailing stop of SPEC 9.2 are not part of a label.
 """
 
 from __future__ import annotations
@@ -79,12 +80,15 @@ def triple_barrier(
     """Label every bar of one symbol.
 
     Args:
-        ohlcv: float64[T, 5] without holes; real: bool[T], False in bars that were filled.
+        ohlcv: float64[T, 5] without holes.
+        real: bool[T], False in bars that were filled.
         stop_distance: float64[T], w at each bar's close.
+        barriers: what is placed.
         funding: float64[T], rate that a long pays at each bar's open (0 where nothing settles); None = no funding.
 
     Returns:
-        ``known`` is False where w is unknown or 0, in the last ``horizon_bars`` rows, and where a bar of the horizon is missing.
+        ``known`` is False where w is unknown or 0, in the last ``horizon_bars`` rows, and where a bar of the horizon
+            is missing.
     """
     total, horizon = len(ohlcv), barriers.horizon_bars
     count = max(0, total - horizon)
@@ -119,7 +123,7 @@ def triple_barrier(
 
 
 def _trade(ohlcv: Floats, stop: Floats, barriers: Barriers, side: float) -> _Side:
-    """Follow a trade from the open after each of the first ``len(stop)`` bars; gross is its return, exit_bars 1..horizon."""
+    """Follow a trade from the open after each of the first ``len(stop)`` bars: its gross return, exit 1..horizon."""
     count, horizon = len(stop), barriers.horizon_bars
     opens, closes = np.ascontiguousarray(ohlcv[:, 0]), np.ascontiguousarray(ohlcv[:, 3])
     # Seen from the trade's side, the best and the worst price of a bar, as signed returns against its entry.
@@ -150,7 +154,8 @@ def average_uniqueness(first: NDArray[np.int64], last: NDArray[np.int64]) -> Flo
     """Mean over a label's bars of 1 / (labels alive in that bar), float64[N] (Lopez de Prado 2018, chapter 4).
 
     Args:
-        first, last: int64[N], the first and last bar, inclusive, that each label of one symbol depends on.
+        first: int64[N], the first bar that each label of one symbol depends on.
+        last: int64[N], the last one, inclusive.
     """
     if not len(first):
         return np.empty(0)

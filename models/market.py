@@ -1,8 +1,8 @@
 """The market as a whole: bitcoin, the mean return of the universe, its breadth and dispersion, from closes alone.
 
-The mean is over the symbols that have a bar now and had one a bar before, so it uses at any time only what was listed and heard then.
-Single returns are clipped at 20 % so that one collapsing coin does not become "the market". Where bitcoin has no bar yet, or is not in
-the universe, the market mean stands in for it.
+The mean is over the symbols that have a bar now and had one a bar before, so it uses at any time only what was listed
+and heard then. Single returns are clipped at 20 % so that one collapsing coin does not become "the market". Where
+bitcoin has no bar yet, or is not in the universe, the market mean stands in for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BATCH_BARS = max(HORIZONS) + 1
 
 
 class CrossSection(NamedTuple):
-    """float64[T] each: mean log return, share of rising symbols (0.5 if none has a return), standard deviation across symbols."""
+    """float64[T] each: mean log return, share of rising symbols (0.5 if there is none), deviation across symbols."""
 
     market_return: Floats
     breadth: Floats
@@ -50,8 +50,9 @@ class MarketContext(NamedTuple):
     """What all symbols share, on one regular grid of times.
 
     Attributes:
-        open_time_ms: int64[M]; names: float64[M] arrays: btc_return, btc_index, market_return, market_index (cumulated log returns),
-            breadth, dispersion, the outputs of ``MARKET_STEPS`` and ``btc_move_k``, ``market_move_k`` for every k of ``HORIZONS``.
+        open_time_ms: int64[M]; names: float64[M] arrays: btc_return, btc_index, market_return, market_index (cumulated
+            log returns), breadth, dispersion, the outputs of ``MARKET_STEPS`` and ``btc_move_k``, ``market_move_k``
+            for every k of ``HORIZONS``.
     """
 
     open_time_ms: Times
@@ -63,7 +64,8 @@ class MarketContext(NamedTuple):
         stop = start + len(open_time_ms)
         if not np.array_equal(self.open_time_ms[start:stop], open_time_ms):
             raise ValueError(
-                f"market context covers {self.open_time_ms[0]}..{self.open_time_ms[-1]}, not {open_time_ms[0]}..{open_time_ms[-1]}; "
+                f"market context covers {self.open_time_ms[0]}..{self.open_time_ms[-1]}, "
+                f"not {open_time_ms[0]}..{open_time_ms[-1]}; "
                 "build it over the times of all symbols"
             )
         return {name: values[start:stop] for name, values in self.names.items()}

@@ -1,8 +1,8 @@
-"""The stop distance w = 1.5 × ATR(14) / close, its ATR taken on closed coarse bars (4h by default) built from the trader's own bars.
+"""The stop distance w = 1.5 × ATR(14) / close, its ATR on closed coarse bars (4h by default) made of the trader's own.
 
-One number scales the features, sizes the trade, is placed as the stop and bounds the labels (SPEC 8). Coarse bars stand on the UTC grid
-and count once their last fine bar has closed; between two of them the ATR rests and only the close moves. A coarse bar whose first fine
-bar lies before the history is left out.
+One number scales the features, sizes the trade, is placed as the stop and bounds the labels (SPEC 8). Coarse bars
+stand on the UTC grid and count once their last fine bar has closed; between two of them the ATR rests and only the
+close moves. A coarse bar whose first fine bar lies before the history is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from models.indicators import Floats, Names, Times
 
 
 class CoarseBars(NamedTuple):
-    """Complete coarse bars: ``ends`` int64[N], the fine row that completes each; high, low, close float64[N]; ``open_rows`` still open."""
+    """Complete coarse bars, float64[N], the fine rows int64[N] that complete them, and what is still open."""
 
     ends: NDArray[np.int64]
     high: Floats
@@ -29,7 +29,7 @@ class CoarseBars(NamedTuple):
 
 
 def coarse_bars(names: Names, open_time_ms: Times, interval_ms: int, coarse_ms: int) -> CoarseBars:
-    """Aggregate high, low, close float64[T] on a regular grid; ``open_rows`` are the rows of the unfinished bar, empty if it began earlier."""
+    """Aggregate high, low, close float64[T] on a regular grid; ``open_rows`` belong to the unfinished bar."""
     total = len(open_time_ms)
     per_bar = coarse_ms // interval_ms
     first = int(-(open_time_ms[0] // interval_ms) % per_bar)
@@ -46,7 +46,7 @@ def coarse_bars(names: Names, open_time_ms: Times, interval_ms: int, coarse_ms: 
 
 
 def stop_distances(names: Names, open_time_ms: Times, interval_ms: int, coarse_ms: int) -> Floats:
-    """w as float64[T] from high, low, close float64[T] of one symbol; NaN before 15 complete coarse bars."""
+    """Stop distance float64[T] from high, low, close float64[T] of one symbol; NaN before 15 complete coarse bars."""
     bars = coarse_bars(names, open_time_ms, interval_ms, coarse_ms)
     atr = np.full(len(open_time_ms), np.nan)
     if len(bars.ends) > ATR_PERIOD:
@@ -61,7 +61,8 @@ class StopDistances:
     def __init__(self, symbols: int, interval_ms: int, coarse_ms: int) -> None:
         if coarse_ms <= 0 or coarse_ms % interval_ms:
             raise ValueError(
-                f"ATR interval {coarse_ms} ms is no multiple of the bar interval {interval_ms} ms; set QT_ATR_INTERVAL to one"
+                f"ATR interval {coarse_ms} ms is no multiple of the bar interval {interval_ms} ms; "
+                "set QT_ATR_INTERVAL to one"
             )
         self._interval_ms, self._coarse_ms = interval_ms, coarse_ms
         self._updates: list[Any] = [None] * symbols

@@ -1,6 +1,7 @@
-"""The last 128 bars of a symbol as the networks see them: raw logarithms relative to the last close, in units of the stop distance.
+"""The last 128 bars of a symbol as the networks see them: logarithms relative to the last close, in stop distances.
 
-Channels of a window ending in a bar with close C, stop distance w (fraction of price) and market index M (cumulated mean log return):
+Channels of a window ending in a bar with close C, stop distance w (fraction of price) and market index M (cumulated
+mean log return):
 
 ======  ==============  ====================================================================
 0       close           log(close / C) / w
@@ -52,10 +53,12 @@ def gather_windows(
     ends: NDArray[np.int64],
     bars: int = WINDOW_BARS,
 ) -> NDArray[np.float32]:
-    """Windows ending in the rows ``ends`` of one long table, gathered for a minibatch so that overlaps are never stored.
+    """Windows ending in the rows ``ends`` of one long table, gathered for a minibatch: overlaps are never stored.
 
     Args:
-        ohlcv: float64[T, 5] without holes, symbols one after another; market_index, stop_distance: float64[T].
+        ohlcv: float64[T, 5] without holes, symbols one after another.
+        market_index: float64[T].
+        stop_distance: float64[T], w.
         ends: int64[n]; every window must lie inside its symbol, which rows with features do.
         bars: length of a window.
 
@@ -69,7 +72,7 @@ def gather_windows(
 
 
 class WindowBuffer:
-    """Ring of the last bars of S symbols, holes filled: what lags, gap counts and windows are read from when serving."""
+    """Ring of the last bars of S symbols, holes filled: lags, gap counts and windows are read from it when serving."""
 
     def __init__(self, symbols: int, bars: int = BARS_NEEDED) -> None:
         self._bars = bars
@@ -79,7 +82,7 @@ class WindowBuffer:
         self._end = 0
 
     def append(self, ohlcv: Floats, real: NDArray[np.bool_], market_index: float) -> None:
-        """Add one bar of all symbols: float64[S, 5] (NaN before a symbol's first bar), whether each was heard, the market's index."""
+        """Add one bar of all symbols, float64[S, 5] (NaN before a symbol's first), and the market's index."""
         if self._end == self._ohlcv.shape[1]:
             keep = slice(self._end - self._bars, self._end)
             for ring in (self._ohlcv, self._real):
@@ -108,7 +111,7 @@ class WindowBuffer:
         self._real[symbol, self._end - count : self._end] = real[-count:]
 
     def windows(self, stop_distance: Floats) -> NDArray[np.float32]:
-        """float32[S, WINDOW_BARS, 5] ending in the newest bar; NaN rows where ``stop_distance`` float64[S] is NaN or bars are too few."""
+        """float32[S, WINDOW_BARS, 5] ending in the newest bar; NaN where ``stop_distance`` is or bars are too few."""
         out = np.full((len(self._ohlcv), WINDOW_BARS, len(CHANNELS)), np.nan, dtype=np.float32)
         span = slice(self._end - WINDOW_BARS, self._end)
         if span.start < 0:
