@@ -13,97 +13,18 @@ from qt_actors.decisions import trade_life
 from qt_actors.decisions.trade_life import ATTEMPTS_MAX, ENDED, Step, remaining
 from qt_actors.messages.orders import (
     CancelOrder,
-    ConditionalUpdated,
-    Fill,
     LookUpOrder,
-    OrderUpdated,
     PlaceConditional,
     PlaceOrder,
     SetLeverage,
 )
-from qt_actors.messages.policy import EntryPlan, ReservationReleased
+from qt_actors.messages.policy import ReservationReleased
 from qt_actors.messages.positions import SnapshotRequested, TradeClosed, TradeOpened, TradeState
-
-CLOSE_MS = 1_750_000_000_000
-NOW = CLOSE_MS + 500
-
-
-def a_plan(**changes) -> EntryPlan:
-    plan = EntryPlan(
-        decision_id=f"BTCUSDT-{CLOSE_MS}",
-        symbol="BTCUSDT",
-        side="BUY",
-        quantity=D("0.010"),
-        price=D("100000.0"),
-        stop_price=D("98000.0"),
-        target_price=D("101500.0"),
-        target_quantity=D("0.005"),
-        trail_quantity=D("0.005"),
-        trail_callback_pct=D("2.0"),
-        leverage=10,
-        notional_usd=D(1000),
-        risk_usd=D(20),
-        stop_pct=0.02,
-        confidence=0.8,
-        close_time_ms=CLOSE_MS,
-        expires_ms=CLOSE_MS + 3_600_000,
-    )
-    return msgspec.structs.replace(plan, **changes)
+from tests.builders import NOW, a_plan, algo_update, order_update
 
 
 def sent(step: Step, kind: type) -> list:
     return [c for c in step.commands if isinstance(c, kind)]
-
-
-def order_update(trade, client_id, status, *, executed, price="100000.0", trade_id=0, side="BUY", last="0", pnl="0"):
-    fill = None
-    if trade_id:
-        fill = Fill(
-            symbol=trade.symbol,
-            trade_id=trade_id,
-            order_id=1,
-            client_id=client_id,
-            side=side,
-            price=D(price),
-            quantity=D(last),
-            commission=D("0.5"),
-            commission_asset="USDT",
-            realized_pnl=D(pnl),
-            maker=False,
-            time_ms=NOW,
-        )
-    return OrderUpdated(
-        client_id=client_id,
-        symbol=trade.symbol,
-        order_id=1,
-        side=side,
-        order_type="MARKET",
-        original_type="MARKET",
-        execution="TRADE" if fill else status,
-        status=status,
-        quantity=trade.quantity,
-        executed_quantity=D(executed),
-        average_price=D(price),
-        reduce_only=side == "SELL",
-        time_ms=NOW,
-        fill=fill,
-    )
-
-
-def algo_update(trade, client_id, status, reason="") -> ConditionalUpdated:
-    return ConditionalUpdated(
-        client_id=client_id,
-        symbol=trade.symbol,
-        algo_id=9,
-        side="SELL",
-        kind="STOP_MARKET",
-        status=status,
-        quantity=trade.quantity,
-        trigger_price=trade.stop_price,
-        reduce_only=True,
-        time_ms=NOW,
-        reason=reason,
-    )
 
 
 def stopped_and_entering() -> TradeState:

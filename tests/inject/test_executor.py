@@ -1,0 +1,322 @@
+"""The executor on the deterministic runtime; exchange, journal and the others are probes, the journal's past is a list."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import msgspec
+import pytest
+
+from qt_actors.decisions import trade_life
+from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
+from qt_actors.messages import orders
+from qt_actors.messages.policy import EntryAdmitted, ReservationReleased
+from qt_actors.messages.positions import (
+    CancelOrphan,
+    ClosePosition,
+    PositionVanished,
+    ProtectPosition,
+    SnapshotRequested,
+    TradeClosed,
+    TradeOpened,
+)
+from qt_actors.messages.system import IncidentSeen
+from qt_actors.trading.dispatch import LOOK_UP_DELAYS_MS
+from qt_actors.trading.executor import Executor, ExecutorWiring
+from tests.builders import NOW, a_decision, a_plan, algo_update, order_update
+
+PATH = "root/executor"
+
+
+class Past:
+    """What the journal remembers."""
+
+    def __init__(self, *trades):
+        self.trades = trades
+
+    def open_trades(self):
+        return self.trades
+
+
+class House:
+    """An executor; its neighbours are probes."""
+
+    def __init__(self, *past, recorder_answers=True):
+        self.runtime = SimRuntime(seed=1, start_ms=NOW)
+        self.past = Past(*past)
+        names = ("gateway", "recorder", "governor", "account", "watcher", "universe")
+        self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
+        if recorder_answers:
+            self.probes["recorder"].answers(orders.RecordIntents, lambda m: orders.IntentsRecorded(token=m.token))
+        address = {name: self.runtime.address(f"root/{name}") for name in names}
+        wiring = ExecutorWiring(
+            universe=address["universe"],
+            gateway=address["gateway"],
+            recorder=address["recorder"],
+            governor=address["governor"],
+            account=address["account"],
+            watchers=(address["watcher"],),
+            journal=lambda: self.past,
+            adopted_stop_pct=D("0.02"),
+        )
+        spec = ChildSpec("executor", lambda: Executor(wiring), retry_crashed=False)
+        self.runtime.start(SupervisorSpec("root", children=(spec,)))
+        assert self.runtime.wait_ready()
+        self.gateway, self.recorder, self.governor = (self.probes[n] for n in ("gateway", "recorder", "governor"))
+        self.watcher = self.probes["watcher"]
+        self.runtime.run_until_idle()
+
+    def tell(self, *messages):
+        for message in messages:
+            self.runtime.address(PATH).tell(message)
+        self.runtime.run_for(0)
+
+    def sent(self, kind):
+        return [m for m in self.gateway.heard if isinstance(m, kind)]
+
+    def accept(self, command, status="NEW", executed="0"):
+        self.tell(
+            orders.OrderAccepted(
+                client_id=command.client_id,
+                symbol=command.symbol,
+                exchange_id=1,
+                conditional=isinstance(command, orders.PlaceConditional),
+                status=status,
+                executed_quantity=D(executed),
+            )
+        )
+
+    def stand_stop(self):
+        self.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
+        (stop,) = self.sent(orders.PlaceConditional)
+        self.accept(stop)
+        return stop
+
+    def open(self):
+        self.stand_stop()
+        (entry,) = self.sent(orders.PlaceOrder)
+        trade = trade_life.begin(a_plan(), NOW).trade
+        self.tell(order_update(trade, entry.client_id, "FILLED", executed="0.010", trade_id=1, last="0.010"))
+        for command in self.sent(orders.PlaceConditional)[1:]:
+            self.accept(command)
+        return trade
+
+
+@pytest.fixture
+def house():
+    house = House()
+    yield house
+    house.runtime.stop()
+
+
+def test_the_stop_is_acknowledged_before_the_entry_is_even_recorded(house):
+    house.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
+    (stop,) = house.sent(orders.PlaceConditional)
+    assert not house.sent(orders.PlaceOrder)
+    house.accept(stop)
+    intents = [i for m in house.recorder.heard if isinstance(m, orders.RecordIntents) for i in m.intents]
+    assert [i.purpose for i in intents] == ["stop", "entry"]
+    heard = [m for m in house.recorder.heard if isinstance(m, orders.RecordIntents | orders.IntentResolved)]
+    assert [type(m).__name__ for m in heard] == ["RecordIntents", "IntentResolved", "RecordIntents"]
+
+
+def test_no_order_leaves_before_its_intent_is_on_disk():
+    house = House(recorder_answers=False)
+    house.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
+    assert not house.sent(orders.PlaceConditional)
+    token = next(m.token for m in house.recorder.heard if isinstance(m, orders.RecordIntents))
+    house.tell(orders.IntentsRecorded(token=token))
+    assert [c.client_id for c in house.sent(orders.PlaceConditional)] == [token]
+    house.runtime.stop()
+
+
+def test_an_entry_whose_intent_cannot_be_written_is_given_up():
+    house = House(recorder_answers=False)
+    house.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
+    token = next(m.token for m in house.recorder.heard if isinstance(m, orders.RecordIntents))
+    house.tell(orders.IntentsLost(token=token, reason="disk full"))
+    assert not house.sent(orders.PlaceConditional)
+    assert isinstance(house.governor.heard[-1], ReservationReleased)
+    house.runtime.stop()
+
+
+def test_a_close_is_sent_even_when_its_intent_cannot_be_written(house):
+    house.open()
+    house.recorder._answers.clear()
+    house.tell(ClosePosition(symbol="BTCUSDT", reason="too long", exit_reason="policy"))
+    token = [m.token for m in house.recorder.heard if isinstance(m, orders.RecordIntents)][-1]
+    assert len(house.sent(orders.PlaceOrder)) == 1
+    house.tell(orders.IntentsLost(token=token, reason="disk full"))
+    assert house.sent(orders.PlaceOrder)[-1].reduce_only
+
+
+def test_every_command_carries_the_fence_and_the_path_of_this_incarnation(house):
+    house.stand_stop()
+    fence = house.runtime.fence(PATH)
+    assert {(c.reply_to, c.fence) for c in house.gateway.heard} == {(PATH, fence)}
+
+
+def test_one_decision_admitted_twice_places_one_entry(house):
+    house.tell(EntryAdmitted(decision=a_decision()), EntryAdmitted(decision=a_decision()))
+    assert len(house.sent(orders.SetLeverage)) == 1
+    assert house.governor.expect(ReservationReleased).outcome == "a trade is already there"
+
+
+def test_a_filled_entry_is_told_and_armed(house):
+    house.open()
+    kinds = [c.kind for c in house.sent(orders.PlaceConditional)]
+    assert kinds == ["STOP_MARKET", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
+    assert house.watcher.fish(TradeOpened).quantity == D("0.010")
+    assert house.governor.fish(ReservationReleased).outcome == "opened"
+
+
+def test_a_triggered_stop_closes_the_trade_and_takes_target_and_trail_back(house):
+    trade = house.open()
+    stop, target, trail = house.sent(orders.PlaceConditional)
+    house.tell(
+        order_update(
+            trade, stop.client_id, "FILLED", executed="0.010", trade_id=2, side="SELL", last="0.010", pnl="-20"
+        )
+    )
+    closed = house.watcher.fish(TradeClosed)
+    assert (closed.exit_reason, closed.realized_usd) == ("stop", D(-20))
+    assert {c.client_id for c in house.sent(orders.CancelOrder)} == {stop.client_id, target.client_id, trail.client_id}
+
+
+def test_an_unknown_outcome_is_looked_up_and_never_sent_again(house):
+    house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    unknown = orders.OrderOutcomeUnknown(
+        client_id=entry.client_id, symbol="BTCUSDT", conditional=False, reason="timeout"
+    )
+    house.tell(unknown)
+    house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
+    (look_up,) = house.sent(orders.LookUpOrder)
+    assert (look_up.client_id, look_up.conditional) == (entry.client_id, False)
+    house.tell(
+        orders.OrderFound(
+            client_id=entry.client_id,
+            symbol="BTCUSDT",
+            conditional=False,
+            exchange_id=5,
+            status="FILLED",
+            executed_quantity=D("0.010"),
+            average_price=D(100_020),
+        )
+    )
+    assert house.watcher.fish(TradeOpened).entry_price == D(100_020)
+    assert len(house.sent(orders.PlaceOrder)) == 1
+
+
+def test_not_found_is_believed_only_after_it_has_stayed_so(house):
+    stop = house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    ask = {"client_id": entry.client_id, "symbol": "BTCUSDT", "conditional": False}
+    house.tell(orders.OrderOutcomeUnknown(**ask, reason="connection lost"))
+    for looked, delay_ms in enumerate(LOOK_UP_DELAYS_MS, 1):
+        assert not house.sent(orders.CancelOrder)
+        house.runtime.run_for(delay_ms)
+        assert len(house.sent(orders.LookUpOrder)) == looked
+        house.tell(orders.OrderMissing(**ask))
+    assert [c.client_id for c in house.sent(orders.CancelOrder)] == [stop.client_id]
+    assert len(house.sent(orders.PlaceOrder)) == 1
+    assert sum(LOOK_UP_DELAYS_MS) > 12_000
+
+
+def test_a_denied_look_up_is_tried_again_and_does_not_end_the_order(house):
+    house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    ask = {"client_id": entry.client_id, "symbol": "BTCUSDT", "conditional": False}
+    house.tell(orders.OrderOutcomeUnknown(**ask, reason="timeout"))
+    house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
+    house.tell(orders.OrderDenied(**ask, gate="request budget", reason="spent"))
+    house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
+    assert len(house.sent(orders.LookUpOrder)) == 2
+    assert not house.sent(orders.CancelOrder)
+
+
+def test_after_a_crash_the_book_is_read_back_and_what_was_unanswered_is_looked_up():
+    step = trade_life.on_leverage_set(trade_life.begin(a_plan(), NOW).trade, NOW)
+    house = House(step.trade)
+    assert house.probes["account"].expect(SnapshotRequested)
+    house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
+    (look_up,) = house.sent(orders.LookUpOrder)
+    assert (look_up.client_id, look_up.conditional) == (step.commands[0].client_id, True)
+    assert not house.sent(orders.PlaceConditional)
+    house.runtime.stop()
+
+
+def test_a_crash_of_the_executor_loses_no_trade_because_the_journal_holds_it(house):
+    house.stand_stop()
+    held = [m.trade for m in house.recorder.heard if type(m).__name__ == "TradeChanged"][-1]
+    house.past.trades = (held,)
+    house.runtime.inject(Crash(PATH, house.runtime.handled(PATH) + 1))
+    house.tell(orders.LeverageSet(symbol="NONE", leverage=1))
+    house.runtime.run_for(5_000)
+    state = next(s for s in house.runtime.tree() if s.path == PATH)
+    assert state.restarts == 1
+    assert [c.client_id for c in house.sent(orders.LookUpOrder)][0] == held.entry_id
+    assert len(house.sent(orders.PlaceOrder)) == 1
+
+
+def test_a_position_found_without_a_trade_is_adopted_with_a_stop_at_once(house):
+    house.tell(
+        ProtectPosition(
+            symbol="ETHUSDT",
+            quantity=D(-2),
+            entry_price=D(3000),
+            mark_price=D(3100),
+            liquidation_price=D(3500),
+            missing_quantity=D(2),
+            adopted=True,
+        )
+    )
+    (stop,) = house.sent(orders.PlaceConditional)
+    assert (stop.side, stop.quantity, stop.kind, stop.trigger_price) == ("BUY", D(2), "STOP_MARKET", D(3162))
+    assert house.recorder.fish(IncidentSeen).kind == "adopted position"
+
+
+def test_missing_protection_whose_price_was_passed_is_closed_at_market(house):
+    house.open()
+    house.tell(
+        ProtectPosition(
+            symbol="BTCUSDT",
+            quantity=D("0.010"),
+            entry_price=D(100_000),
+            mark_price=D(97_000),
+            liquidation_price=D(60_000),
+            missing_quantity=D("0.010"),
+            adopted=False,
+        )
+    )
+    close = house.sent(orders.PlaceOrder)[-1]
+    assert (close.reduce_only, close.side, close.quantity) == (True, "SELL", D("0.010"))
+
+
+def test_a_stop_cancelled_by_hand_is_placed_again(house):
+    trade = house.open()
+    stop = house.sent(orders.PlaceConditional)[0]
+    house.tell(algo_update(trade, stop.client_id, "CANCELED"))
+    again = house.sent(orders.PlaceConditional)[-1]
+    assert (again.kind, again.trigger_price) == ("STOP_MARKET", D("98000.0"))
+    assert again.client_id != stop.client_id
+
+
+def test_a_vanished_position_ends_its_trade_and_an_orphan_is_cancelled(house):
+    house.open()
+    house.tell(PositionVanished(symbol="BTCUSDT"))
+    assert house.watcher.fish(TradeClosed).exit_reason == "external"
+    house.tell(CancelOrphan(symbol="XRPUSDT", client_id="qt-XRPUSDT-abc-s0", conditional=True))
+    assert house.sent(orders.CancelOrder)[-1].client_id == "qt-XRPUSDT-abc-s0"
+
+
+def test_answers_for_a_symbol_it_has_never_traded_change_nothing(house):
+    before = len(house.gateway.heard)
+    house.tell(
+        orders.OrderRejected(client_id="x", symbol="NOPE", conditional=False, code=-1, reason="no"),
+        orders.OrderMissing(client_id="x", symbol="NOPE", conditional=False),
+        msgspec.structs.replace(
+            order_update(trade_life.begin(a_plan(), NOW).trade, "x", "NEW", executed="0"), symbol="Z"
+        ),
+    )
+    assert len(house.gateway.heard) == before
