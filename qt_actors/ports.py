@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qt_actors.messages.orders import Command, Fill, Intent
 from qt_actors.messages.positions import AccountSnapshot, IncomeRow, TradeState
-from qt_actors.messages.system import GovernorState
+from qt_actors.messages.system import BudgetUsed, GovernorState
 
 
 class Mailbox(Protocol):
@@ -55,7 +55,11 @@ class Exchange(Protocol):
     def load_bars(
         self, symbols: tuple[str, ...], interval: str, since_ms: int | None, limit: int, reply_to: Mailbox
     ) -> None:
-        """Tell one ``BarsLoaded`` a symbol: the newest ``limit`` bars, the forming one left out."""
+        """Tell one ``BarsLoaded`` a symbol: the newest ``limit`` bars (the first since a time), no forming one."""
+        ...
+
+    def budget(self) -> BudgetUsed:
+        """Share of the exchange's request limits used; at once, from any thread."""
         ...
 
     def close(self) -> None:
@@ -72,6 +76,10 @@ class Streams(Protocol):
 
     def open_account(self, listener: Mailbox) -> None:
         """User data: ``OrderUpdated``, ``ConditionalUpdated``, ``BalanceChanged`` told to ``listener``."""
+        ...
+
+    def reopen(self, stream: str, reason: str) -> None:
+        """Drop the connections of a class (``market``, ``public``, ``private``); they come back by themselves."""
         ...
 
     def close(self) -> None:

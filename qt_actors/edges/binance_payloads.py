@@ -198,28 +198,26 @@ def open_orders(content: Any) -> tuple[RestingOrder, ...]:
 
 def open_conditionals(content: Any) -> tuple[RestingOrder, ...]:
     """Untriggered conditional orders; ``callback_pct`` is in percent, as the exchange writes it."""
-    found = []
-    for row in read(content, list[AlgoRow]):
-        found.append(
-            RestingOrder(
-                symbol=row.symbol,
-                client_id=row.client_algo_id,
-                exchange_id=row.algo_id,
-                side=row.side,
-                kind=row.order_type,
-                quantity=row.quantity,
-                executed_quantity=ZERO,
-                trigger_price=number(row.trigger_price),
-                activate_price=number(row.activate_price),
-                callback_pct=number(row.callback_rate),
-                reduce_only=row.reduce_only,
-                close_position=row.close_position,
-                conditional=True,
-                working_type=row.working_type,
-                created_ms=row.create_time,
-            )
+    return tuple(
+        RestingOrder(
+            symbol=row.symbol,
+            client_id=row.client_algo_id,
+            exchange_id=row.algo_id,
+            side=row.side,
+            kind=row.order_type,
+            quantity=row.quantity,
+            executed_quantity=ZERO,
+            trigger_price=number(row.trigger_price),
+            activate_price=number(row.activate_price),
+            callback_pct=number(row.callback_rate),
+            reduce_only=row.reduce_only,
+            close_position=row.close_position,
+            conditional=True,
+            working_type=row.working_type,
+            created_ms=row.create_time,
         )
-    return tuple(found)
+        for row in read(content, list[AlgoRow])
+    )
 
 
 def number(text: str | None) -> Decimal | None:
