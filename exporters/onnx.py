@@ -183,14 +183,9 @@ def check_parity(
     for batch in PARITY_BATCHES:
         part = rows if batch == max(PARITY_BATCHES) else rows[:_LOOP_ROWS]
         for start in range(0, len(part), batch):
-            block = part[start : start + batch]
-            got = session.run(["probabilities"], {"input": block})[0]
-            if got.shape != (len(block), 3) or not np.isfinite(got).all():
-                raise ExportRefusedError(
-                    f"{name}: at batch {batch} the graph answers {got.shape}, finite [{len(block)}, 3] is wanted"
-                )
-            off = np.abs(got - wanted[start : start + len(block)]).max(axis=1)
-            worst[start : start + len(block)] = np.maximum(worst[start : start + len(block)], off)
+            block = slice(start, min(start + batch, len(part)))
+            off = np.abs(_answer(session, part[block], name) - wanted[block]).max(axis=1)
+            worst[block] = np.maximum(worst[block], off)
     parity = Parity(len(rows), PARITY_BATCHES, float(worst.max()), float((worst > 1e-5).mean()))
     if parity.max_abs_dp > PARITY_DP_MAX:
         raise ExportRefusedError(
@@ -198,6 +193,22 @@ def check_parity(
             f" (allowed {PARITY_DP_MAX:g}) in {parity.share_above_1e5:.1%} of {parity.rows} rows; nothing was written",
         )
     return parity
+
+
+def _answer(session: onnxruntime.InferenceSession, block: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    try:
+        got = np.asarray(session.run(["probabilities"], {"input": block})[0])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ExportRefusedError(
+            f"{name}: the graph fails at batch {len(block)} ({reason}); nothing was written"
+        ) from error
+    if got.shape != (len(block), 3) or not np.isfinite(got).all():
+        raise ExportRefusedError(
+            f"{name}: at batch {len(block)} the graph answers {got.shape},"
+            f" finite [{len(block)}, 3] is wanted; nothing was written",
+        )
+    return got
 
 
 def session_of(model: bytes | str) -> onnxruntime.InferenceSession:

@@ -129,7 +129,10 @@ def fit_patchtst(job: Job) -> Candidate:
     """PatchTST over the windows."""
     from models import patchtst, train_network  # noqa: PLC0415 - torch, see the module's docstring
 
-    sizes, loop = job.settings or (patchtst.PatchTSTSettings(horizon=FORECAST_BARS), train_network.LoopSettings())
+    sizes, loop = job.settings or (
+        patchtst.PatchTSTSettings(horizon=FORECAST_BARS),
+        train_network.LoopSettings(round_rows=16_384, rounds_max=16, patience=4),  # a row costs ten of N-HiTS
+    )
     return _fit_network("patchtst", lambda: patchtst.PatchTST(sizes), sizes, loop, job)
 
 
