@@ -44,6 +44,7 @@ class _Turn:
         self.begun = False
         self.hung = False
         self.held: Envelope | None = None
+        self.nth = 0
         self.left = 0
 
     def put(self, _item: None) -> None:
@@ -59,19 +60,20 @@ class _Turn:
 
 
 class _SimInbox(Inbox):
-    """An inbox whose reader may hang with the message it has just taken."""
+    """An inbox that counts what is taken; its reader may hang with it."""
 
     def __init__(self, own: Incarnation, turn: _Turn, hangs: Callable[[Incarnation, _Turn], bool]) -> None:
         super().__init__(own, turn.get)
         self._turn = turn
         self._hangs = hangs
+        self._counts_all = own.spec.supervises
 
     def get(self) -> Envelope:
         if self._turn.held is not None:
             envelope, self._turn.held = self._turn.held, None
             return envelope
         envelope = super().get()
-        if not envelope.system and self._hangs(self._own, self._turn):
+        if (self._counts_all or not envelope.system) and self._hangs(self._own, self._turn):
             self._turn.held = envelope
             raise _TurnOver
         return envelope
@@ -257,10 +259,10 @@ class SimRuntime(Runtime):
 
     def guard(self, own: Incarnation, call: Callable[[Any], None]) -> Callable[[Any], None]:
         """Handle messages under the fault plan."""
+        turn = self._turns[own]
 
         def guarded(message: Any) -> None:
-            self._handled[own.path] += 1
-            nth = self._handled[own.path]
+            nth = turn.nth
             if self.faults.crash(own.path, nth, "before"):
                 msg = f"before message {nth}"
                 raise InjectedCrash(msg)
@@ -279,8 +281,10 @@ class SimRuntime(Runtime):
             raise InjectedCrash(msg)
         actor.on_start()
 
-    def _hangs(self, own: Incarnation, turn: _Turn) -> bool:
-        hang = self.faults.hang(own.path, self._handled[own.path] + 1)
+    def _counted_or_hung(self, own: Incarnation, turn: _Turn) -> bool:
+        self._handled[own.path] += 1
+        turn.nth = self._handled[own.path]
+        hang = None if own.spec.supervises else self.faults.hang(own.path, turn.nth)
         if hang is None:
             return False
         turn.hung = True
@@ -325,7 +329,7 @@ class SimRuntime(Runtime):
             turn.put(None)
 
     def _inbox(self, own: Incarnation) -> Inbox:
-        return _SimInbox(own, self._turns[own], self._hangs)
+        return _SimInbox(own, self._turns[own], self._counted_or_hung)
 
     def _plan(self, delay_s: float, fire: Callable[[Entry], None]) -> Entry:
         return self._schedule.add(self.monotonic_s() + delay_s, fire)

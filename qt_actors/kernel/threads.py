@@ -87,7 +87,8 @@ class ThreadRuntime(Runtime):
         with self._planned:
             self._closed = True
             self._planned.notify()
-        for thread in (*self._threads.values(), self._timekeeper):
+        ending = [thread for own, thread in tuple(self._threads.items()) if own not in self._abandoned]
+        for thread in (*ending, self._timekeeper):
             if thread is not None:
                 thread.join(max(0.01, deadline_s - self.monotonic_s()))
         return in_time and not self._abandoned
