@@ -12,7 +12,7 @@ _CLOSE, _VOLUME = 3, 4
 
 
 def usable_bars(ohlcv: Floats) -> NDArray[np.bool_]:
-    """bool[...]: which of float64[..., 5] are whole: finite, prices above 0, volume >= 0, low <= open, close <= high."""
+    """bool[...]: which of float64[..., 5] are whole: finite, price > 0, volume >= 0, low <= open and close <= high."""
     with np.errstate(invalid="ignore"):
         low, high = ohlcv[..., 2], ohlcv[..., 1]
         inner = ohlcv[..., (0, 3)]

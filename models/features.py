@@ -246,6 +246,7 @@ class FeatureStream:
 
     def _load(self, raw: Floats, context: MarketContext, open_time_ms: Times) -> None:
         """Fill the ring and open every symbol that has enough bars."""
+        histories: dict[int, Names] = {}
         filled = np.full_like(raw, np.nan)
         real = np.isfinite(raw[..., _CLOSE])
         for lane in range(len(self.symbols)):
@@ -256,16 +257,19 @@ class FeatureStream:
             self._have[lane] = len(open_time_ms) - first
             self._price_scale[lane] = price_scale(filled[lane, first : first + 1, _CLOSE])[0]
             if self._have[lane] >= BARS_NEEDED - 1:
-                self._open(lane, filled[lane, first:], open_time_ms[first:], context.at(open_time_ms[first:]))
+                times = open_time_ms[first:]
+                histories[lane] = self._open(lane, filled[lane, first:], times, context.at(times))
+        self._handles.open(histories)
         for bar in range(max(0, len(open_time_ms) - BARS_NEEDED), len(open_time_ms)):
             self._buffer.append(filled[:, bar], real[:, bar], float(context.names["market_index"][bar]))
 
-    def _open(self, lane: int, ohlcv: Floats, open_time_ms: Times, market: Names) -> None:
+    def _open(self, lane: int, ohlcv: Floats, open_time_ms: Times, market: Names) -> Names:
+        """Start a symbol's stop distances; return what its handles are to be opened from."""
         names = _history_names(ohlcv, open_time_ms, market, self._interval_ms)
-        self._handles.open(lane, names)
         self._scales.open(lane, names, open_time_ms)
         if self._stops is not None:
             self._stops.open(lane, names, open_time_ms)
+        return {name: names[name] for name in self._handles.inputs}
 
     @property
     def last_open_ms(self) -> int:
@@ -326,7 +330,7 @@ class FeatureStream:
     def _open_from_buffer(self, lane: int, count: int) -> None:
         times = self._last_open_ms + self._interval_ms * np.arange(1 - count, 1)
         shared = {name: values[-count:] for name, values in self._shared.items()}
-        self._open(lane, self._buffer.ohlcv[lane, -count:], times, shared)
+        self._handles.open({lane: self._open(lane, self._buffer.ohlcv[lane, -count:], times, shared)})
 
     def _advance(self, bars: Floats) -> FeatureFrame:
         real = usable_bars(bars)

@@ -162,15 +162,24 @@ class Handles:
         """bool[S]: lanes that have their handles."""
         return self._opened
 
-    def open(self, lane: int, names: Names) -> None:
-        """Open a lane from a history that ``run_batch`` has been over; raises TA-Lib's error if it is too short."""
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names that a history must hold for ``open``."""
+        return frozenset(name for step in self._steps if isinstance(step, Call) for name in step.inputs)
+
+    def open(self, histories: Mapping[int, Names]) -> None:
+        """Open lanes from histories that ``run_batch`` has been over; raises TA-Lib's error if one is too short.
+
+        All lanes of one step are opened together, so that its handles lie side by side in memory as updates meet them.
+        """
         calls = (step for step in self._steps if isinstance(step, Call))
         for step, updates in zip(calls, self._updates, strict=True):
-            inputs = [names[name] for name in step.inputs]
-            known = np.isfinite(np.sum(inputs, axis=0))
-            start = int(np.argmax(known))
-            updates[lane] = getattr(talib.stream, step.function)(*(i[start:] for i in inputs), *step.parameters).update
-        self._opened[lane] = True
+            function = getattr(talib.stream, step.function)
+            for lane, names in histories.items():
+                inputs = [names[name] for name in step.inputs]
+                start = int(np.argmax(np.isfinite(np.sum(inputs, axis=0))))
+                updates[lane] = function(*(values[start:] for values in inputs), *step.parameters).update
+        self._opened[list(histories)] = True
 
     def update(self, names: Names) -> None:
         """Feed one bar: ``names`` has float64[S] inputs and receives float64[S] outputs, NaN in lanes not open."""
@@ -186,13 +195,11 @@ class Handles:
                 if name not in lists:
                     lists[name] = (names[name] if every else names[name][live]).tolist()
             feeds = next(updates)
-            values = list(
-                map(operator.call, feeds if every else compress(feeds, live), *(lists[name] for name in step.inputs))
-            )
-            self._store(step.outputs, values, names)
-
-    def _store(self, outputs: tuple[str, ...], values: list[Any], names: Names) -> None:
-        table = np.full((len(outputs), len(self._opened)), np.nan)
-        if values:
-            table[:, self._opened] = np.array(values, dtype=np.float64).reshape(-1, len(outputs)).T
-        names.update(zip(outputs, table, strict=True))
+            columns = (lists[name] for name in step.inputs)
+            values = list(map(operator.call, feeds if every else compress(feeds, live), *columns))
+            table = np.array(values, dtype=np.float64).reshape(-1, len(step.outputs)).T
+            if not every:
+                whole = np.full((len(step.outputs), len(live)), np.nan)
+                whole[:, live] = table
+                table = whole
+            names.update(zip(step.outputs, np.ascontiguousarray(table), strict=True))

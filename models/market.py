@@ -121,7 +121,7 @@ class MarketStream:
 
     def _open_handles(self) -> None:
         if len(self._history["breadth"]) >= _BATCH_BARS:
-            self._handles.open(0, self._history)
+            self._handles.open({0: self._history})
             self._history = {}
 
     @property
