@@ -1,10 +1,9 @@
-"""The executor on the deterministic runtime; exchange, journal and the others are probes, the journal's past is a list."""
+"""The executor on the deterministic runtime; its neighbours are probes, the journal's past is a list."""
 
 from __future__ import annotations
 
 from decimal import Decimal as D
 
-import msgspec
 import pytest
 
 from qt_actors.decisions import trade_life
@@ -255,7 +254,7 @@ def test_a_crash_of_the_executor_loses_no_trade_because_the_journal_holds_it(hou
     house.runtime.run_for(5_000)
     state = next(s for s in house.runtime.tree() if s.path == PATH)
     assert state.restarts == 1
-    assert [c.client_id for c in house.sent(orders.LookUpOrder)][0] == held.entry_id
+    assert next(c.client_id for c in house.sent(orders.LookUpOrder)) == held.entry_id
     assert len(house.sent(orders.PlaceOrder)) == 1
 
 
@@ -315,8 +314,6 @@ def test_answers_for_a_symbol_it_has_never_traded_change_nothing(house):
     house.tell(
         orders.OrderRejected(client_id="x", symbol="NOPE", conditional=False, code=-1, reason="no"),
         orders.OrderMissing(client_id="x", symbol="NOPE", conditional=False),
-        msgspec.structs.replace(
-            order_update(trade_life.begin(a_plan(), NOW).trade, "x", "NEW", executed="0"), symbol="Z"
-        ),
+        order_update(trade_life.begin(a_plan(symbol="Z"), NOW).trade, "x", "NEW", executed="0"),
     )
     assert len(house.gateway.heard) == before

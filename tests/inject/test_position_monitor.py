@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import msgspec
+import pytest
+
+from config.settings import load
+from qt_actors.decisions import trade_life
+from qt_actors.kernel import ChildSpec, Probe, SimRuntime, SupervisorSpec
+from qt_actors.messages.positions import (
+    CancelOrphan,
+    ClosePosition,
+    MindChanged,
+    PositionVanished,
+    ProtectionMeasured,
+    ProtectPosition,
+    SnapshotRequested,
+    TradeChanged,
+)
+from qt_actors.messages.signals import Signals
+from qt_actors.trading.position_monitor import PositionMonitor, PositionMonitorWiring
+from tests.builders import CLOSE_MS, NOW, a_plan, a_signal, a_snapshot, a_stop
+
+PATH = "root/position-monitor"
+
+
+class House:
+    """A monitor; its neighbours are probes."""
+
+    def __init__(self):
+        self.runtime = SimRuntime(seed=1, start_ms=NOW)
+        names = ("executor", "account", "recorder", "telemetry", "web")
+        self.probes = {n: Probe(self.runtime, f"root/{n}") for n in names}
+        address = {n: self.runtime.address(f"root/{n}") for n in names}
+        wiring = PositionMonitorWiring(
+            executor=address["executor"],
+            account=address["account"],
+            recorder=address["recorder"],
+            telemetry=address["telemetry"],
+            watchers=(address["web"],),
+            settings=load(None, {}),
+        )
+        self.runtime.start(
+            SupervisorSpec("root", children=(ChildSpec("position-monitor", lambda: PositionMonitor(wiring)),))
+        )
+        assert self.runtime.wait_ready()
+        self.executor, self.account = self.probes["executor"], self.probes["account"]
+
+    def tell(self, *messages):
+        for message in messages:
+            self.runtime.address(PATH).tell(message)
+            self.runtime.run_until_idle()
+
+    def hold(self, **changes):
+        trade = trade_life.begin(a_plan(), NOW).trade
+        held = msgspec.structs.replace(
+            trade, phase="open", filled=D("0.010"), entry_price=D(100_000), stop_id=a_stop().client_id
+        )
+        self.tell(TradeChanged(trade=msgspec.structs.replace(held, **changes)))
+
+    def unprotected_s(self):
+        return sum(m.unprotected_seconds for m in self.probes["telemetry"].heard if isinstance(m, ProtectionMeasured))
+
+
+@pytest.fixture
+def house():
+    house = House()
+    yield house
+    house.runtime.stop()
+
+
+def later(snapshot, ms):
+    return msgspec.structs.replace(
+        snapshot, serial=snapshot.serial + 1, requested_ms=snapshot.requested_ms + ms, now_ms=snapshot.now_ms + ms
+    )
+
+
+def test_a_covered_position_costs_nothing_and_nobody_is_told(house):
+    house.hold()
+    house.tell(a_snapshot(), later(a_snapshot(), 10_000))
+    assert house.executor.heard == ()
+    assert house.unprotected_s() == 0
+
+
+def test_a_missing_stop_is_confirmed_by_a_second_snapshot_before_anything_is_ordered(house):
+    house.hold()
+    bare = a_snapshot(conditionals=())
+    house.tell(bare)
+    assert house.executor.heard == ()
+    assert house.account.expect(SnapshotRequested)
+    house.tell(later(bare, 300))
+    assert house.executor.expect(ProtectPosition).missing_quantity == D("0.010")
+
+
+def test_the_time_without_protection_is_measured_from_the_first_sight(house):
+    house.hold()
+    bare = a_snapshot(conditionals=())
+    house.tell(bare, later(bare, 300), later(bare, 1300), later(a_snapshot(), 2000))
+    assert house.unprotected_s() == pytest.approx(1.3)
+
+
+def test_a_stop_that_one_snapshot_missed_counts_as_no_time(house):
+    house.hold()
+    house.tell(a_snapshot(conditionals=()), later(a_snapshot(), 300))
+    assert house.unprotected_s() == 0
+    assert house.executor.heard == ()
+
+
+def test_a_vanished_position_is_told_when_two_snapshots_agree(house):
+    house.hold()
+    gone = a_snapshot(positions=(), conditionals=())
+    house.tell(gone)
+    assert house.executor.heard == ()
+    house.tell(later(gone, 300))
+    assert house.executor.expect(PositionVanished).symbol == "BTCUSDT"
+
+
+def test_an_orphan_of_ours_is_to_be_cancelled(house):
+    house.tell(a_snapshot(positions=()))
+    assert house.executor.expect(CancelOrphan).client_id == a_stop().client_id
+
+
+def test_a_position_held_too_long_is_closed_by_policy(house):
+    house.hold(opened_ms=NOW - 49 * 3_600_000, changed_ms=NOW - 1)
+    house.tell(a_snapshot())
+    close = house.executor.expect(ClosePosition)
+    assert close.exit_reason == "policy"
+
+
+def test_a_weak_opposite_signal_warns_once_a_bar_and_closes_nothing(house):
+    house.hold()
+    flipped = a_signal(action="SELL", confidence=0.1)
+    signals = Signals(close_time_ms=CLOSE_MS, symbols=("BTCUSDT",), signals=(flipped,))
+    house.tell(signals, signals)
+    warned = [m for m in house.probes["web"].heard if isinstance(m, MindChanged)]
+    assert [(m.position_side, m.action) for m in warned] == [("BUY", "SELL")]
+    assert house.executor.heard == ()

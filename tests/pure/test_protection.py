@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import msgspec
+import pytest
+
+from qt_actors.decisions import trade_life
+from qt_actors.decisions.protection import adopt, covered_quantity, emergency_stop_price, examine, holdings_of
+from qt_actors.messages.positions import ProtectPosition, TradeState
+from tests.builders import NOW, a_plan, a_position, a_snapshot, a_stop, some_rules
+
+
+def an_open_trade(**changes) -> TradeState:
+    trade = trade_life.begin(a_plan(), NOW).trade
+    held = msgspec.structs.replace(trade, phase="open", filled=D("0.010"), entry_price=D(100_000), stop_id="s")
+    return msgspec.structs.replace(held, **changes)
+
+
+def missing(**changes) -> ProtectPosition:
+    found = ProtectPosition(
+        symbol="BTCUSDT",
+        quantity=D("0.010"),
+        entry_price=D(100_000),
+        mark_price=D(100_000),
+        liquidation_price=D(60_000),
+        missing_quantity=D("0.010"),
+        adopted=True,
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "covered"),
+    [
+        ({}, "0.010"),
+        ({"quantity": D("0.004")}, "0.004"),
+        ({"quantity": D("0.5")}, "0.010"),
+        ({"side": "BUY"}, "0"),
+        ({"kind": "TAKE_PROFIT_MARKET"}, "0"),
+        ({"kind": "TRAILING_STOP_MARKET"}, "0"),
+        ({"reduce_only": False}, "0"),
+        ({"reduce_only": False, "close_position": True, "quantity": D(0)}, "0.010"),
+        ({"trigger_price": D(59_000)}, "0"),
+        ({"trigger_price": None}, "0"),
+        ({"conditional": False}, "0"),
+        ({"symbol": "ETHUSDT"}, "0"),
+    ],
+)
+def test_only_a_reducing_stop_of_the_right_side_inside_liquidation_covers(change, covered):
+    assert covered_quantity(a_position(), (a_stop(**change),)) == D(covered)
+
+
+def test_two_partial_stops_cover_together_and_never_more_than_the_position():
+    stops = (a_stop(quantity=D("0.006")), a_stop(quantity=D("0.006"), client_id="other"))
+    assert covered_quantity(a_position(), stops) == D("0.010")
+
+
+def test_a_short_is_covered_by_a_buy_stop_below_its_liquidation():
+    short = a_position(quantity=D("-0.010"), liquidation_price=D(140_000))
+    assert covered_quantity(short, (a_stop(side="BUY", trigger_price=D(102_000)),)) == D("0.010")
+    assert covered_quantity(short, (a_stop(side="BUY", trigger_price=D(141_000)),)) == D(0)
+
+
+def test_a_covered_book_has_no_findings():
+    found = examine(a_snapshot(), {"BTCUSDT": an_open_trade()})
+    assert (found.unprotected, found.orphans, found.vanished) == ((), (), ())
+    assert found.covered["BTCUSDT"].client_id == a_stop().client_id
+
+
+def test_a_position_without_a_stop_is_found_with_the_quantity_that_is_missing():
+    (bare,) = examine(a_snapshot(conditionals=(a_stop(quantity=D("0.003")),)), {"BTCUSDT": an_open_trade()}).unprotected
+    assert (bare.missing_quantity, bare.adopted) == (D("0.007"), False)
+
+
+def test_a_position_we_never_opened_is_to_be_adopted():
+    (bare,) = examine(a_snapshot(conditionals=()), {}).unprotected
+    assert bare.adopted
+
+
+def test_a_trade_that_changed_after_the_snapshot_was_asked_for_is_not_judged_by_it():
+    younger = an_open_trade(changed_ms=a_snapshot().requested_ms + 1)
+    assert examine(a_snapshot(conditionals=()), {"BTCUSDT": younger}).unprotected == ()
+    assert examine(a_snapshot(positions=()), {"BTCUSDT": younger}).vanished == ()
+
+
+def test_a_trade_with_an_answer_outstanding_is_not_judged():
+    waiting = an_open_trade(pending=("qt-BTCUSDT-x-s1",))
+    assert examine(a_snapshot(conditionals=()), {"BTCUSDT": waiting}).unprotected == ()
+
+
+def test_a_trade_whose_position_is_gone_is_found():
+    assert examine(a_snapshot(positions=()), {"BTCUSDT": an_open_trade()}).vanished == ("BTCUSDT",)
+
+
+def test_orders_of_ours_without_position_or_trade_are_orphans_and_foreign_ones_are_left_alone():
+    orders = (a_stop(), a_stop(client_id="web_1"))
+    found = examine(a_snapshot(positions=(), conditionals=orders), {})
+    assert [o.client_id for o in found.orphans] == [a_stop().client_id]
+
+
+def test_the_stop_of_an_entry_under_way_is_no_orphan():
+    entering = an_open_trade(phase="entering", filled=D(0))
+    assert examine(a_snapshot(positions=()), {"BTCUSDT": entering}).orphans == ()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "mark", "liquidation", "price"),
+    [("1", 100_000, 60_000, "98000.0"), ("1", 100_000, 99_000, "99200.0"), ("-1", 100_000, 101_000, "100800.0")],
+)
+def test_an_emergency_stop_lies_between_mark_and_liquidation(quantity, mark, liquidation, price):
+    found = missing(quantity=D(quantity), mark_price=D(mark), liquidation_price=D(liquidation))
+    assert emergency_stop_price(found, some_rules(), D("0.02")) == D(price)
+
+
+def test_an_adopted_position_keeps_the_stop_it_already_has():
+    trade = adopt(missing(), a_stop(client_id="web_1", trigger_price=D(97_000)), some_rules(), D("0.02"), NOW)
+    assert (trade.stop_id, trade.stop_price, trade.adopted, trade.phase) == ("web_1", D(97_000), True, "open")
+
+
+def test_admission_sees_the_farthest_stop_and_none_where_cover_is_partial():
+    (holding,) = holdings_of(a_snapshot(conditionals=(a_stop(), a_stop(trigger_price=D(97_000)))))
+    assert holding.stop_price == D(97_000)
+    (bare,) = holdings_of(a_snapshot(conditionals=(a_stop(quantity=D("0.001")),)))
+    assert bare.stop_price is None
