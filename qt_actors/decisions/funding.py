@@ -10,7 +10,7 @@ FUNDING_8H_MAX: Final = 0.01
 """The paying side is refused above 1 % per 8 h."""
 HOURS: Final = 8.0
 HOLD_SHARE: Final = 0.5
-"""Expected hold over the longest: trades end at a barrier, on average about half-way to the time limit."""
+"""Expected hold over the longest: of six years of 1h bars, trades ended on average after 19 to 25 of 48 bars."""
 
 
 def paid_per_8h(side: Side, rate: float, interval_hours: int) -> float:

@@ -17,7 +17,7 @@ from qt_actors.decisions.barriers import Barriers
 from qt_actors.decisions.facts import BookFacts, SymbolFacts
 from qt_actors.decisions.funding import FUNDING_8H_MAX, paid_per_8h
 from qt_actors.decisions.policy import SPREAD_WIDE_ADD, spread_adjustment
-from qt_actors.decisions.texts import UNKNOWN, number, percent, seconds, usd
+from qt_actors.decisions.texts import UNKNOWN, numbers_apart, percent, seconds, usd
 from qt_actors.messages.base import Side
 from qt_actors.messages.policy import Gate, Policy
 from qt_actors.messages.signals import Signal
@@ -73,11 +73,12 @@ def confidence(case: Case) -> Gate:
     policy, have = case.policy, case.signal.confidence
     quote = case.symbol.quote
     wide = spread_adjustment(quote.spread_bps if quote else None)
+    value, limit = numbers_apart(have, policy.min_confidence)
     return Gate(
         name="confidence",
         passed=have >= policy.min_confidence,
-        value=number(have),
-        limit=f"≥ {number(policy.min_confidence)}",
+        value=value,
+        limit=f"≥ {limit}",
         note="; ".join(policy.reasons),
         transient=bool(wide) and have >= policy.min_confidence - SPREAD_WIDE_ADD,
     )
@@ -86,13 +87,26 @@ def confidence(case: Case) -> Gate:
 def governor(case: Case) -> Gate:
     """Does the safety governor allow new positions?"""
     word = case.book.directive
-    passed = word is not None and word.allow_trades and word.allow_new_positions and case.policy.allow_trades
+    passed = word is not None and word.allow_trades and word.allow_new_positions
     return Gate(
         name="governor",
         passed=passed,
         value=word.risk_level if word else UNKNOWN,
         limit="new positions allowed",
         note=word.reason if word else "no directive yet",
+        transient=True,
+    )
+
+
+def policy(case: Case) -> Gate:
+    """Does the policy allow trades? It adds to the governor's word that the symbol's record must be known."""
+    allowed = case.policy.allow_trades
+    return Gate(
+        name="policy",
+        passed=allowed,
+        value="allowed" if allowed else "not allowed",
+        limit="trades allowed",
+        note="" if allowed else case.policy.reasons[-1],
         transient=True,
     )
 
@@ -239,6 +253,7 @@ ENTRY_GATES: Final[tuple[Callable[[Case], Gate], ...]] = (
     confidence,
     # safety and lifecycle: may we trade at all, and this symbol?
     governor,
+    policy,
     cooldown,
     position,
     slots,

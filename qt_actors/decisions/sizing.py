@@ -144,9 +144,10 @@ def size(
 
     ``edge_r`` is the expected result in placed stop distances before costs, ``price`` the touch of a market order.
     """
-    fraction = min(settings.risk_max, KELLY_SHARE * kelly(edge_r, barriers.ratio))
-    if not fraction > 0:  # NaN included
-        return _refusal("kelly", number(kelly(edge_r, barriers.ratio), 4), "> 0", "no edge, no size")
+    growth = kelly(edge_r, barriers.ratio)
+    if not growth > 0:  # NaN included
+        return _refusal("kelly", number(growth, 4), "> 0", "no edge, no size")
+    fraction = min(settings.risk_max, KELLY_SHARE * growth)
     cap = account.equity_usd * exact(fraction)
     risk, capped = risk_of(confidence, policy, directive, account.equity_usd, cap, settings)
     if risk <= 0:

@@ -30,3 +30,11 @@ def number(value: float | Decimal | None, digits: int = 2) -> str:
 def seconds(span_ms: int | None) -> str:
     """Return a time span in whole seconds."""
     return UNKNOWN if span_ms is None else f"{span_ms // 1000} s"
+
+
+def numbers_apart(value: float, limit: float) -> tuple[str, str]:
+    """Return both with two digits, or with as many more as it takes to tell them apart."""
+    for digits in range(2, 6):
+        if value == limit or number(value, digits) != number(limit, digits):
+            return number(value, digits), number(limit, digits)
+    return number(value, 6), number(limit, 6)

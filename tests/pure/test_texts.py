@@ -1,0 +1,42 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from qt_actors.decisions.texts import number, numbers_apart, percent, seconds, usd
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        (percent(0.0206), "2.06 %"),
+        (percent(Decimal("0.00125"), 3), "0.125 %"),
+        (percent(None), "unknown"),
+        (percent(float("nan")), "unknown"),
+        (usd(Decimal("1234.5")), "$1,234.50"),
+        (usd(-3.0), "-$3.00"),
+        (usd(None), "unknown"),
+        (number(0.4349), "0.43"),
+        (number(float("inf")), "unknown"),
+        (seconds(120_500), "120 s"),
+        (seconds(None), "unknown"),
+    ],
+)
+def test_a_number_reads_as_it_should(text, reads):
+    assert text == reads
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "reads"),
+    [
+        (0.43, 0.55, ("0.43", "0.55")),
+        (0.4496, 0.45, ("0.4496", "0.4500")),
+        (0.45, 0.45, ("0.45", "0.45")),
+        (0.44999999, 0.45, ("0.450000", "0.450000")),
+    ],
+)
+def test_a_value_just_short_of_its_limit_does_not_read_like_it(value, limit, reads):
+    assert numbers_apart(value, limit) == reads
