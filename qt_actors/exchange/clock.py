@@ -67,8 +67,7 @@ class ExchangeClock:
         self._monotonic = monotonic
         self._anchor_exchange = float(start_ms)
         self._anchor_monotonic = monotonic()
-        self._anchor_wall = wall()
-        offset = self._anchor_exchange - self._anchor_wall
+        offset = self._anchor_exchange - wall()
         self._offset_min = offset
         self._offset_max = offset
         self._real_time = self.speed == 1.0
@@ -103,10 +102,16 @@ class ExchangeClock:
             self._anchor_at(float(at_ms))
 
     def describe(self) -> dict[str, int | float | bool]:
-        """The reply of `/qt/clock`: `now = anchor_exchange_ms + (unix now - anchor_unix_ms) * speed`, unless paused."""
+        """The reply of `/qt/clock`: `now = anchor_exchange_ms + (unix now - anchor_unix_ms) * speed`, unless paused.
+
+        The anchor is a fresh one with every call, on a whole unix ms: at 3600 times speed the fraction is seconds.
+        """
+        wall = self._wall()
+        unix = int(wall)
+        behind = 0.0 if self.paused else (wall - unix) * self.speed
         return {
-            "anchor_exchange_ms": int(self._anchor_exchange),
-            "anchor_unix_ms": int(self._anchor_wall),
+            "anchor_exchange_ms": round(self._now() - behind),
+            "anchor_unix_ms": unix,
             "speed": self.speed,
             "paused": self.paused,
             "held_ms": self.held_ms,
@@ -137,8 +142,7 @@ class ExchangeClock:
         self._widen(self._now() - self._wall())
         self._anchor_exchange = exchange_ms
         self._anchor_monotonic = self._monotonic()
-        self._anchor_wall = self._wall()
-        self._widen(exchange_ms - self._anchor_wall)
+        self._widen(exchange_ms - self._wall())
 
     def _widen(self, offset: float) -> None:
         self._offset_min = min(self._offset_min, offset)

@@ -15,6 +15,7 @@ import numpy as np
 from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.candles import CLOSE, VOLUME
 from qt_actors.exchange.intervals import DAY_MS
+from qt_actors.exchange.listing import ListedRules
 from qt_actors.exchange.replay import ReplayMarket
 from qt_actors.exchange.rule_table import symbol_info
 from qt_actors.exchange.rules import ExchangeRules
@@ -124,14 +125,14 @@ def source_of(config: ExchangeConfig, rules: ExchangeRules) -> MarketSource:
     return SyntheticMarket(config.seed, [rules.symbols[symbol] for symbol in wanted], start_ms=config.start_ms)
 
 
-def market_rules(rules: ExchangeRules, source: MarketSource) -> ExchangeRules:
+def market_rules(rules: ExchangeRules, source: MarketSource) -> ListedRules:
     """The rules of the source's symbols, in its order; symbols the rules do not know get ones made of their candles."""
     missing = [row for row, symbol in enumerate(source.symbols) if symbol not in rules.symbols]
     made: dict[str, Any] = {}
     if missing:
         info = {"symbols": [_made_info(source, row) for row in missing]}
         made = dict(ExchangeRules.from_exchange_info(info, None).symbols)
-    return ExchangeRules({symbol: rules.symbols.get(symbol) or made[symbol] for symbol in source.symbols})
+    return ListedRules({symbol: rules.symbols.get(symbol) or made[symbol] for symbol in source.symbols})
 
 
 def _made_info(source: MarketSource, row: int) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _made_info(source: MarketSource, row: int) -> dict[str, Any]:
     candles = source.read(start, end, [row]).data[:, 0]
     closes = candles[CLOSE][~np.isnan(candles[VOLUME])]
     price = float(np.median(closes)) if closes.size else 1.0
-    digits = min(max(0, math.ceil(math.log10(price)) - 0), 8)
+    digits = min(max(0, math.ceil(math.log10(price))), 8)
     tick = f"{Decimal(1).scaleb(-int(source.decimals[row])):f}"
     step = f"{Decimal(1).scaleb(-digits):f}"
     return symbol_info(

@@ -1,25 +1,31 @@
 """The exchange: one market, one account, one hub, one clock, and the order in which they act.
 
 Everything runs on one thread. Time moves in `step`: the market is walked to the clock's now, the engine gets every
-price point, then what clients shall hear is queued, the state is saved if a client could see a difference, and only
-then anything leaves. A request does the same around its own operation, so it meets the prices of its own moment.
+price point, what clients shall hear is queued, what changed is saved, and only then anything leaves. A request does
+the same around its own operation, so it meets the prices of its own moment.
 """
 
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from qt_actors.exchange import saved_state
+import numpy as np
+
+from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.clock import ExchangeClock
 from qt_actors.exchange.config import market_rules, rules_of, source_of
 from qt_actors.exchange.engine import Engine
+from qt_actors.exchange.errors import ExchangeError
 from qt_actors.exchange.funding_rates import FundingCalendar, read_settlements
 from qt_actors.exchange.hub import Hub
 from qt_actors.exchange.listen_keys import ListenKeys
+from qt_actors.exchange.listing import PHASES, SETTLING, phases
 from qt_actors.exchange.market import Market, detail_for
+from qt_actors.exchange.saved_state import Entry, Snapshot, StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +33,11 @@ if TYPE_CHECKING:
     from qt_actors.exchange.config import ExchangeConfig
     from qt_actors.exchange.forming import Forming
     from qt_actors.exchange.quotes import Quote
-    from qt_actors.exchange.saved_state import Saved
 
 log = logging.getLogger(__name__)
 
-SAVE_TIME_EVERY_MS: Final = 1000.0  # market time is saved this often (real time) even when nobody traded
+TIME_SAVED_EVERY_MS: Final = 1000.0  # real time; market time is logged this often even when nothing changed
+SNAPSHOT_EVERY_MS: Final = 20_000.0  # real time; at most a hundredth of the time goes into snapshots
 LAG_MAX_MS: Final = 1000.0  # further behind than this (real time), the clock waits for the market
 
 
@@ -53,52 +59,73 @@ class Exchange:
     def __init__(self, config: ExchangeConfig, clock_of: Callable[[int, float], ExchangeClock] = ExchangeClock) -> None:
         self.config = config
         every_rule = rules_of(config)
-        source = source_of(config, every_rule)
-        rules = market_rules(every_rule, source)
-        self._state_path = None if config.state_path is None else Path(config.state_path)
-        saved = None if self._state_path is None else saved_state.load(self._state_path, source.name)
-        start = config.start_ms if config.start_ms is not None else source.default_start_ms
-        start = saved.now_ms if saved is not None else start
-        known = {} if config.funding is None else read_settlements(Path(config.funding), source.symbols)
-        detail = config.detail or detail_for(len(source.symbols), source.interval_ms, config.speed)
-        self.market = Market(
-            source,
-            [rules.symbols[symbol] for symbol in source.symbols],
-            start,
-            FundingCalendar(source.symbols, known),
-            seed=config.seed,
-            detail=detail,
-        )
-        self.clock = clock_of(start, config.speed)
-        self.hub = Hub(self.market)
-        self.listen_keys = ListenKeys(self.clock.real_ms)
+        self._source = source_of(config, every_rule)
+        self._rules = market_rules(every_rule, self._source)
+        known = {} if config.funding is None else read_settlements(Path(config.funding), self._source.symbols)
+        self._calendar = FundingCalendar(self._source.symbols, known)
+        self._file = None if config.state_path is None else StateFile(Path(config.state_path), self._source.identity)
+        loaded = None if self._file is None else self._file.load()
+        start = config.start_ms if config.start_ms is not None else self._source.default_start_ms
+        start = loaded[0].now_ms if loaded is not None else start
+        first, end = int(self._source.first_ms.min()), self._source.end_ms
+        if not first < start <= end - (loaded is None):
+            raise MarketDataError(
+                f"start {_utc(start)}: {self._source.name} has candles from {_utc(first)} to {_utc(end)}; begin between"
+            )
         self.ended = False
         self._pending: list[dict[str, Any]] = []
-        self.engine = self._engine(saved, rules, start)
-        self._saved_revision = -1
-        self._saved_ms = self.clock.real_ms()
-        self._saved_now = -1
-        for row in self.market.listed().nonzero()[0].tolist():
-            self.engine.quote(self.market.quote_now(row))
-        self.commit()
+        self._detail = config.detail or detail_for(len(self._source.symbols), self._source.interval_ms, config.speed)
+        if loaded is None:
+            self.market = self._market(start, self._detail, config.seed)
+            self.hub = Hub(self.market)
+            self.engine = Engine(self._rules, wallet=config.wallet, now_ms=start, emit=self._pending.append)
+            for row in self.market.listed().nonzero()[0].tolist():
+                self.engine.quote(self.market.quote_now(row))
+        else:
+            self._recover(*loaded)
+        self.clock = clock_of(self.market.now_ms, config.speed)
+        self.listen_keys = ListenKeys(self.clock.real_ms)
+        self._pending.clear()
+        self.snapshot()
 
-    def _engine(self, saved: Saved | None, rules: Any, start: int) -> Engine:
-        if saved is not None:
-            return Engine.restore(saved.engine, rules, self._pending.append)
-        return Engine(rules, wallet=self.config.wallet, now_ms=start, emit=self._pending.append)
+    def _market(self, start_ms: int, detail: int, seed: int, carry: bytes | None = None) -> Market:
+        rules = [self._rules.symbols[symbol] for symbol in self._source.symbols]
+        self._phases = phases(self._source, start_ms)
+        for row, symbol in enumerate(self._source.symbols):
+            self._rules.set_status(symbol, PHASES[self._phases[row]])
+        return Market(self._source, rules, start_ms, self._calendar, seed=seed, detail=detail, carry=carry)
+
+    def _recover(self, saved: Snapshot, entries: list[Entry]) -> None:
+        """Be where the saved state was: walk from the snapshot to the end of the log, with its operations on the way.
+
+        The walk uses the paths of the time it repeats; a changed seed or detail counts from its end on.
+        """
+        self.market = self._market(saved.now_ms, saved.detail, saved.seed, saved.carry)
+        self.hub = Hub(self.market)
+        self.engine = Engine.restore(saved.engine, self._rules, self._pending.append)
+        for entry in entries:
+            self.market.advance(entry.now_ms, self)
+            if entry.method:
+                self._apply(entry.method, entry.params)
+        if (saved.detail, saved.seed) != (self._detail, self.config.seed):
+            self.market = self._market(self.market.now_ms, self._detail, self.config.seed)
+            self.hub = Hub(self.market)
 
     # ---- the market speaks ---------------------------------------------------------------------------------------
 
     def quoted(self, quotes: list[Quote]) -> None:
-        """Price points: each goes to the engine."""
-        quote = self.engine.quote
+        """Price points: each goes to the engine, and time with it."""
+        quote, advance = self.engine.quote, self.engine.advance
         for one in quotes:
+            advance(one.time_ms)
             quote(one)
 
     def closed(self, forming: Forming) -> None:
         """Candles that close: each goes to its subscribers, after what happened to the account before."""
         self._tell_account()
         self.hub.closed(forming)
+        if forming is self.market.base:
+            self._follow_listings()
 
     def settled(self, symbol: str, rate: float, time_ms: int) -> None:
         """A funding settlement."""
@@ -113,16 +140,14 @@ class Exchange:
         """
         now = self.clock.now_ms()
         target = now if budget_ms is None else min(now, self.market.now_ms + budget_ms)
-        if target >= self.market.source.end_ms:
-            target = self.market.source.end_ms
+        if target >= self._source.end_ms:
+            target = now = self._source.end_ms
             if not self.ended:
                 self.ended = True
-                log.warning("%s has no candle left; exchange time stands still", self.market.source.name)
-            self.clock.hold(target)
-            self.clock.pause()
-            now = target
+                log.warning("%s has no candle left; exchange time stands still", self._source.name)
+                self.clock.hold(target)
+                self.clock.pause()
         self.market.advance(target, self)
-        self.engine.advance(self.market.now_ms)
         return target >= now
 
     def lag_ms(self) -> float:
@@ -134,47 +159,126 @@ class Exchange:
         if self.lag_ms() > LAG_MAX_MS:
             self.clock.hold(self.market.now_ms)
 
-    def operate(self, method: str, params: dict[str, str]) -> Any:
-        """Run one engine operation at the present moment; its events leave before its reply.
-
-        Raises:
-            ExchangeError: the engine refused.
-        """
-        self.catch_up()
-        try:
-            return getattr(self.engine, method)(params, self.market.now_ms)
-        finally:
-            self.commit()
-
     def catch_up(self) -> None:
         """Walk to the clock's now unless that would take long; then the market's own moment counts."""
         if self.lag_ms() < LAG_MAX_MS:
             self.step()
 
+    def operate(self, method: str, params: dict[str, str]) -> Any:
+        """Run one engine operation at the present moment; it is saved and its events leave before its reply.
+
+        Raises:
+            ExchangeError: the engine refused.
+        """
+        self.catch_up()
+        before = self.engine.revision
+        try:
+            return self._act(method, params)
+        finally:
+            if self._file is not None and self.engine.revision != before:
+                self._logged(method, {name: text for name, text in params.items() if name != "signature"})
+            self.commit()
+
+    def _act(self, method: str, params: dict[str, str]) -> Any:
+        self.engine.advance(self.market.now_ms)
+        return getattr(self.engine, method)(params, self.market.now_ms)
+
+    def _apply(self, method: str, params: dict[str, str]) -> None:
+        """Repeat a logged operation; one that was refused half-way is refused half-way again."""
+        try:
+            self._act(method, params)
+        except ExchangeError:
+            log.debug("repeated %s was refused, as it was the first time", method)
+
+    # ---- saving and telling --------------------------------------------------------------------------------------
+
     def commit(self) -> None:
         """Save what changed, then let everything leave."""
-        self._save()
+        if self._file is not None:
+            aged = self.clock.real_ms() - self._logged_real_ms >= TIME_SAVED_EVERY_MS
+            if self.engine.revision != self._logged_revision or (aged and self.market.now_ms != self._logged_now_ms):
+                self._logged("", {})
         self._tell_account()
         self.hub.flush()
 
-    def save(self) -> None:
-        """Save now, when a state file is kept."""
-        if self._state_path is not None:
-            saved_state.store(
-                self._state_path,
-                saved_state.Saved(saved_state.VERSION, self.market.source.name, self.market.now_ms, self.engine.save()),
-            )
-            self._saved_revision, self._saved_now = self.engine.revision, self.market.now_ms
-            self._saved_ms = self.clock.real_ms()
+    def snapshot_if_due(self) -> None:
+        """Write a snapshot when the last one is old enough for what it costs."""
+        if self._file is not None and self.clock.real_ms() >= self._snapshot_due_ms:
+            self.snapshot()
 
-    def _save(self) -> None:
-        if self._state_path is None:
+    def snapshot(self) -> None:
+        """Write a snapshot now, when a state file is kept."""
+        began = self.clock.real_ms()
+        self._logged_revision, self._logged_now_ms = self.engine.revision, self.market.now_ms
+        self._logged_real_ms = began
+        if self._file is None:
             return
-        aged = self.clock.real_ms() - self._saved_ms >= SAVE_TIME_EVERY_MS and self._saved_now != self.market.now_ms
-        if self.engine.revision != self._saved_revision or aged:
-            self.save()
+        self._file.store(
+            Snapshot(
+                number=0,
+                market=self._source.identity,
+                now_ms=self.market.now_ms,
+                seed=self.market.seed,
+                detail=self.market.detail,
+                carry=self.market.carry(),
+                engine=self.engine.save(),
+            )
+        )
+        now = self.clock.real_ms()
+        self._snapshot_due_ms = now + max(SNAPSHOT_EVERY_MS, 100 * (now - began))
+
+    def close(self) -> None:
+        """Save and let the state file go."""
+        self.commit()
+        self.snapshot()
+        if self._file is not None:
+            self._file.close()
+
+    def _logged(self, method: str, params: dict[str, str]) -> None:
+        if self._file is not None:
+            self._file.append(Entry(self.market.now_ms, method, params))
+            self._logged_revision, self._logged_now_ms = self.engine.revision, self.market.now_ms
+            self._logged_real_ms = self.clock.real_ms()
 
     def _tell_account(self) -> None:
         for event in self._pending:
             self.hub.user_event(event)
         self._pending.clear()  # in place: the engine appends to this list
+
+    # ---- listings ------------------------------------------------------------------------------------------------
+
+    def _follow_listings(self) -> None:
+        """Give symbols that began or ended their status; what is left on an ended one is closed first."""
+        now = phases(self._source, self.market.now_ms)
+        if np.array_equal(now, self._phases):
+            return
+        for row in np.flatnonzero(now != self._phases).tolist():
+            symbol = self._source.symbols[row]
+            if now[row] == SETTLING:
+                self._settle_symbol(symbol)
+            self._rules.set_status(symbol, PHASES[now[row]])
+            log.info("%s is %s", symbol, PHASES[now[row]])
+        self._phases = now
+
+    def _settle_symbol(self, symbol: str) -> None:
+        """Delisting: open orders go, positions are closed at the last market under the exchange's own order id."""
+        now, engine = self.market.now_ms, self.engine
+        engine.cancel_all_orders({"symbol": symbol}, now)
+        engine.cancel_all_algo_orders({"symbol": symbol}, now)
+        for number, position in enumerate(engine.position_risk_v3({"symbol": symbol}, now)):
+            amount = Decimal(position["positionAmt"])
+            if not amount:
+                continue
+            order = {"symbol": symbol, "type": "MARKET", "quantity": format(abs(amount), "f")}
+            order["side"] = "SELL" if amount > 0 else "BUY"
+            order["newClientOrderId"] = f"settlement_autoclose-{now % 10**9}{number}"
+            order |= {"reduceOnly": "true"} if position["positionSide"] == "BOTH" else {}
+            order["positionSide"] = position["positionSide"]
+            try:
+                engine.place_order(order, now)
+            except ExchangeError as refused:
+                log.warning("%s ends with a position of %s that cannot be closed: %s", symbol, amount, refused)
+
+
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")

@@ -28,6 +28,7 @@ class MarketSource(Protocol):
 
     Attributes:
         name: "replay:FOLDER" or "synthetic:SEED".
+        identity: what a saved account belongs to; two sources of one identity have the same prices.
         symbols: in the order of every array below.
         interval_ms: length of its bars, a kline interval.
         decimals: price decimals of each symbol, int64.
@@ -38,6 +39,7 @@ class MarketSource(Protocol):
     """
 
     name: str
+    identity: str
     symbols: tuple[str, ...]
     interval_ms: int
     decimals: NDArray[np.int64]

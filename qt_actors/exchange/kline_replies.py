@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LIMIT_DEFAULT: Final = 500
 LIMIT_MAX: Final = 1500
+TIME_MAX_MS: Final = 253_402_300_799_000  # the end of the year 9999
 
 
 def interval_of(params: Mapping[str, str]) -> str:
@@ -58,6 +59,12 @@ def limit_of(params: Mapping[str, str], default: int, most: int) -> int:
     if not 1 <= limit <= most:
         raise refusal(-1130, "limit")
     return limit
+
+
+def time_of(params: Mapping[str, str], name: str) -> int | None:
+    """An optional time in ms, brought into the range a calendar has."""
+    moment = integer(params, name)
+    return None if moment is None else min(max(moment, 0), TIME_MAX_MS)
 
 
 def candles_of(market: Market, row: int, interval: str, start_ms: int, end_ms: int) -> Candles:
@@ -104,7 +111,7 @@ def asked_candles(market: Market, row: int, params: Mapping[str, str]) -> tuple[
     """
     interval = interval_of(params)
     limit = limit_of(params, LIMIT_DEFAULT, LIMIT_MAX)
-    start, end = integer(params, "startTime"), integer(params, "endTime")
+    start, end = time_of(params, "startTime"), time_of(params, "endTime")
     if start is not None and end is not None and start > end:
         raise refusal(-1023)
     length = INTERVAL_MS[interval]

@@ -82,17 +82,17 @@ class Limits:
                 429,
             )
 
-    def count_orders(self, orders: int) -> None:
-        """Count orders; 429 with -1015 past either limit, and then nothing is counted."""
+    def count_orders(self, in_ten_seconds: int, in_minute: int) -> None:
+        """Count an order request on both windows; 429 with -1015 past either limit, and then nothing is counted."""
         now = int(self._wall_ms())
-        for window, most, unit in (
-            (self._orders_ten, self._orders_ten_max, "10 SECOND"),
-            (self._orders_minute, self._orders_minute_max, "1 MINUTE"),
+        for window, count, most, unit in (
+            (self._orders_ten, in_ten_seconds, self._orders_ten_max, "10 SECOND"),
+            (self._orders_minute, in_minute, self._orders_minute_max, "1 MINUTE"),
         ):
-            if window.add(0, now) + orders > most:
+            if window.add(0, now) + count > most:
                 raise ExchangeError(-1015, f"Too many new orders; current limit is {most} orders per {unit}.", 429)
-        self._orders_ten.add(orders, now)
-        self._orders_minute.add(orders, now)
+        self._orders_ten.add(in_ten_seconds, now)
+        self._orders_minute.add(in_minute, now)
 
     def headers(self, *, orders: bool) -> dict[str, str]:
         """The counters as reply headers."""

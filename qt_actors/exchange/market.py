@@ -65,6 +65,7 @@ class Market:
         calendar: funding settlements.
         seed: part of every path's key.
         detail: path detail, see `detail_for`.
+        carry: what `carry()` gave at `start_ms`, to go on exactly as that market would have.
 
     Attributes:
         now_ms: the moment up to which everything has been walked.
@@ -85,9 +86,11 @@ class Market:
         *,
         seed: int = 0,
         detail: int = 1,
+        carry: bytes | None = None,
     ) -> None:
         count = len(source.symbols)
         self.source, self.rules, self.calendar, self.detail = source, tuple(rules), calendar, detail
+        self.seed = seed
         self.symbols = source.symbols
         self.row_of = {symbol: row for row, symbol in enumerate(source.symbols)}
         self.interval_ms = source.interval_ms
@@ -118,7 +121,7 @@ class Market:
             raise ValueError(f"{source.name}: bars of {self.interval_ms} ms are no kline interval")
         self.base = Forming(base, start_ms, count)
         self._forming = {base: self.base}
-        self._begin()
+        self._begin(carry)
 
     # ---- time ----------------------------------------------------------------------------------------------------
 
@@ -267,7 +270,11 @@ class Market:
 
     # ---- beginnings ----------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def carry(self) -> bytes:
+        """What the price models carried into the running bar; with the source, all the state there is."""
+        return self._carried.tobytes()
+
+    def _begin(self, carry: bytes | None) -> None:
         """State at the start: last closes of the history, the running bar up to now, the next settlements."""
         closes = self.history.grid.data[CLOSE, :, : self.history.column(self._open_ms)]
         there = ~np.isnan(closes)
@@ -291,12 +298,20 @@ class Market:
             past = self.calendar.settled(row, self.now_ms - DEFAULT_INTERVAL_MS, self.now_ms + 1)
             known = past[-1][1] if past else None
             self.funding.rate[row] = self.rate_at(row, self._open_ms) if known is None else known
+        if carry is not None:
+            tape = self._tape
+            tape.last[:], tape.index[:], tape.basis[:], times, self.funding.rate[:] = np.frombuffer(carry).reshape(
+                5, -1
+            )
+            tape.time_ms[:] = times.astype(np.int64)
         self._open_block()
         self._walk(int(np.searchsorted(self._block.times, self.now_ms, side="right")), None)
 
     def _open_block(self) -> None:
         bars = self.history.bars_at(self._open_ms)
         self._in_bar = ~np.isnan(bars[OPEN])
+        tape = self._tape
+        self._carried = np.stack((tape.last, tape.index, tape.basis, tape.time_ms.astype(float), self.funding.rate))
         self._block: Block = unroll(
             bars,
             self._open_ms,

@@ -21,7 +21,7 @@ from qt_actors.exchange.candles import (
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.funding_rates import CAP, DEFAULT_INTERVAL_MS, INTEREST
 from qt_actors.exchange.intervals import DAY_MS, HOUR_MS
-from qt_actors.exchange.kline_replies import limit_of, row_of
+from qt_actors.exchange.kline_replies import limit_of, row_of, time_of
 from qt_actors.exchange.params import integer, text
 from qt_actors.exchange.paths import walk
 
@@ -160,7 +160,7 @@ def funding_info(market: Market, _params: Mapping[str, str]) -> list[dict[str, A
 
 def funding_rates(market: Market, params: Mapping[str, str]) -> list[dict[str, Any]]:
     """`GET /fapi/v1/fundingRate`: settlements in time order; the latest where no time is given."""
-    start, end = integer(params, "startTime"), integer(params, "endTime")
+    start, end = time_of(params, "startTime"), time_of(params, "endTime")
     limit = limit_of(params, 100 if start is not None or end is not None else 200, 1000)
     rows, _ = rows_of(market, params)
     last = min(end if end is not None else market.now_ms, market.now_ms) + 1
@@ -299,7 +299,7 @@ def trades(market: Market, params: Mapping[str, str]) -> list[dict[str, Any]]:
 def agg_trades(market: Market, params: Mapping[str, str]) -> list[dict[str, Any]]:
     """`GET /fapi/v1/aggTrades`: the newest price points, within startTime and endTime or from an id on."""
     row, limit = row_of(market, params), limit_of(params, 500, 1000)
-    start, end, from_id = integer(params, "startTime"), integer(params, "endTime"), integer(params, "fromId")
+    start, end, from_id = time_of(params, "startTime"), time_of(params, "endTime"), integer(params, "fromId")
     if start is not None and end is not None and start > end:
         raise refusal(-1023)
     entries = []

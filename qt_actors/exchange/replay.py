@@ -58,6 +58,7 @@ class ReplayMarket:
 
     def __init__(self, folder: Path, symbols: Sequence[str] | str = "all", seed: int = 0) -> None:
         self.name = f"replay:{folder}"
+        self.identity = f"replay:{folder.resolve()}"
         self._parts = _scan(folder, symbols)
         self.symbols = tuple(self._parts)
         self._intervals: list[int] = []

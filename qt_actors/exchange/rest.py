@@ -26,7 +26,7 @@ PARAMETERS_MAX: Final = 200
 async def serve_rest(request: web.Request, exchange: Exchange, limits: Limits) -> web.Response:
     """Answer one request; never raises, always JSON."""
     route = ROUTES.get((request.method, request.path))
-    counted = route is not None and route.orders > 0
+    counted = route is not None and bool(route.orders)
     try:
         reply = await _answer(request, route, exchange, limits)
     except ExchangeError as refused:
@@ -43,8 +43,9 @@ async def serve_rest(request: web.Request, exchange: Exchange, limits: Limits) -
 
 async def _answer(request: web.Request, route: Route | None, exchange: Exchange, limits: Limits) -> Any:
     if route is None:
-        raise ExchangeError(-5000, f"Path {request.path}, Method {request.method} is invalid", 404)
-    query = request.rel_url.raw_query_string
+        path = request.path.encode("ascii", "replace").decode()[:200]
+        raise ExchangeError(-5000, f"Path {path}, Method {request.method} is invalid", 404)
+    query = request.rel_url.raw_query_string.encode("utf-8", "replace").decode()  # raw bytes come as lone surrogates
     body = await _body(request)
     params = _params(query, body)
     own = request.path.startswith("/qt/")
@@ -56,7 +57,7 @@ async def _answer(request: web.Request, route: Route | None, exchange: Exchange,
         check_signature(query, body, exchange.config.api_secret)
         check_time(params, exchange.clock)
     if route.orders:
-        limits.count_orders(route.orders)
+        limits.count_orders(*route.orders)
     return route.answer(exchange, params)
 
 

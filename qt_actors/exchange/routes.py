@@ -30,13 +30,13 @@ class Route(NamedTuple):
     Attributes:
         access: what it must carry.
         weight: request weight, by parameters.
-        orders: how many orders it counts.
+        orders: what it counts on the ten-second and on the minute limit; empty for nothing.
         answer: makes the reply.
     """
 
     access: Access
     weight: Weight
-    orders: int
+    orders: tuple[int, int] | tuple[()]
     answer: Callable[[Exchange, dict[str, str]], Any]
 
 
@@ -88,24 +88,15 @@ def _ping(_exchange: Exchange, _params: Params) -> dict[str, Any]:
 
 
 def _exchange_info(exchange: Exchange, _params: Params) -> dict[str, Any]:
-    """The exchangeInfo document with each symbol's status at this moment: listed, not yet, or no more."""
-    market = exchange.market
+    """The exchangeInfo document of this moment, with the configured limits."""
+    exchange.catch_up()
     info = exchange.engine.exchange_info(exchange.clock.now_ms())
-    symbols = []
-    for entry in info["symbols"]:
-        row = market.row_of[entry["symbol"]]
-        status = entry["status"]
-        if market.now_ms < market.source.first_ms[row]:
-            status = "PENDING_TRADING"
-        elif market.now_ms >= market.source.end_of_ms[row]:
-            status = "SETTLING"
-        symbols.append(entry if status == entry["status"] else {**entry, "status": status})
     limits = {"REQUEST_WEIGHT1": exchange.config.request_weight_max, "ORDERS1": exchange.config.orders_minute_max,
               "ORDERS10": exchange.config.orders_ten_seconds_max}  # fmt: skip
     told = [
         {**limit, "limit": limits[f"{limit['rateLimitType']}{limit['intervalNum']}"]} for limit in info["rateLimits"]
     ]
-    return {**info, "rateLimits": told, "symbols": symbols}
+    return {**info, "rateLimits": told}
 
 
 def _create_key(exchange: Exchange, _params: Params) -> dict[str, str]:
@@ -167,66 +158,68 @@ _MARKET_DATA: Final[dict[str, tuple[Weight, Callable[[Any, Params], Any]]]] = {
 }
 
 # method, path, weight, orders, engine method
-_TRADING: Final[tuple[tuple[str, str, Weight, int, str], ...]] = (
-    ("POST", "v1/order", _flat(0), 1, "place_order"),
-    ("POST", "v1/order/test", _flat(0), 0, "test_order"),
-    ("PUT", "v1/order", _flat(0), 1, "modify_order"),
-    ("DELETE", "v1/order", _flat(1), 0, "cancel_order"),
-    ("GET", "v1/order", _flat(1), 0, "query_order"),
-    ("DELETE", "v1/allOpenOrders", _flat(1), 0, "cancel_all_orders"),
-    ("POST", "v1/batchOrders", _flat(5), 5, "batch_orders"),
-    ("PUT", "v1/batchOrders", _flat(5), 5, "modify_batch_orders"),
-    ("DELETE", "v1/batchOrders", _flat(1), 0, "cancel_batch_orders"),
-    ("GET", "v1/openOrder", _flat(1), 0, "open_order"),
-    ("GET", "v1/openOrders", _by_symbol(1, 40), 0, "open_orders"),
-    ("GET", "v1/allOrders", _flat(5), 0, "all_orders"),
-    ("GET", "v1/userTrades", _flat(5), 0, "user_trades"),
-    ("POST", "v1/algoOrder", _flat(0), 1, "place_algo_order"),
-    ("DELETE", "v1/algoOrder", _flat(1), 0, "cancel_algo_order"),
-    ("GET", "v1/algoOrder", _flat(1), 0, "query_algo_order"),
-    ("DELETE", "v1/algoOpenOrders", _flat(1), 0, "cancel_all_algo_orders"),
-    ("GET", "v1/openAlgoOrders", _by_symbol(1, 40), 0, "open_algo_orders"),
-    ("GET", "v1/allAlgoOrders", _flat(5), 0, "all_algo_orders"),
-    ("GET", "v2/account", _flat(5), 0, "account_v2"),
-    ("GET", "v3/account", _flat(5), 0, "account_v3"),
-    ("GET", "v2/balance", _flat(5), 0, "balance"),
-    ("GET", "v3/balance", _flat(5), 0, "balance"),
-    ("GET", "v2/positionRisk", _flat(5), 0, "position_risk_v2"),
-    ("GET", "v3/positionRisk", _flat(5), 0, "position_risk_v3"),
-    ("GET", "v1/symbolConfig", _flat(5), 0, "symbol_config"),
-    ("GET", "v1/accountConfig", _flat(5), 0, "account_config"),
-    ("GET", "v1/commissionRate", _flat(20), 0, "commission_rate"),
-    ("GET", "v1/leverageBracket", _flat(1), 0, "leverage_bracket"),
-    ("GET", "v1/income", _flat(30), 0, "income"),
-    ("POST", "v1/leverage", _flat(1), 0, "set_leverage"),
-    ("POST", "v1/marginType", _flat(1), 0, "set_margin_type"),
-    ("POST", "v1/positionMargin", _flat(1), 0, "position_margin"),
-    ("GET", "v1/positionSide/dual", _flat(30), 0, "get_position_side"),
-    ("POST", "v1/positionSide/dual", _flat(1), 0, "set_position_side"),
-    ("GET", "v1/multiAssetsMargin", _flat(30), 0, "get_multi_assets"),
-    ("POST", "v1/multiAssetsMargin", _flat(1), 0, "set_multi_assets"),
-    ("GET", "v1/adlQuantile", _flat(5), 0, "adl_quantile"),
+_TRADING: Final[tuple[tuple[str, str, Weight, tuple[int, int] | tuple[()], str], ...]] = (
+    ("POST", "v1/order", _flat(0), (1, 1), "place_order"),
+    ("POST", "v1/order/test", _flat(0), (), "test_order"),
+    ("PUT", "v1/order", _flat(0), (1, 1), "modify_order"),
+    ("DELETE", "v1/order", _flat(1), (), "cancel_order"),
+    ("GET", "v1/order", _flat(1), (), "query_order"),
+    ("DELETE", "v1/allOpenOrders", _flat(1), (), "cancel_all_orders"),
+    ("POST", "v1/countdownCancelAll", _flat(10), (), "countdown_cancel_all"),
+    ("POST", "v1/batchOrders", _flat(5), (5, 1), "batch_orders"),
+    ("PUT", "v1/batchOrders", _flat(5), (5, 1), "modify_batch_orders"),
+    ("DELETE", "v1/batchOrders", _flat(1), (), "cancel_batch_orders"),
+    ("GET", "v1/openOrder", _flat(1), (), "open_order"),
+    ("GET", "v1/openOrders", _by_symbol(1, 40), (), "open_orders"),
+    ("GET", "v1/allOrders", _flat(5), (), "all_orders"),
+    ("GET", "v1/userTrades", _flat(5), (), "user_trades"),
+    ("GET", "v1/forceOrders", _by_symbol(20, 50), (), "force_orders"),
+    ("POST", "v1/algoOrder", _flat(0), (1, 1), "place_algo_order"),
+    ("DELETE", "v1/algoOrder", _flat(1), (), "cancel_algo_order"),
+    ("GET", "v1/algoOrder", _flat(1), (), "query_algo_order"),
+    ("DELETE", "v1/algoOpenOrders", _flat(1), (), "cancel_all_algo_orders"),
+    ("GET", "v1/openAlgoOrders", _by_symbol(1, 40), (), "open_algo_orders"),
+    ("GET", "v1/allAlgoOrders", _flat(5), (), "all_algo_orders"),
+    ("GET", "v2/account", _flat(5), (), "account_v2"),
+    ("GET", "v3/account", _flat(5), (), "account_v3"),
+    ("GET", "v2/balance", _flat(5), (), "balance"),
+    ("GET", "v3/balance", _flat(5), (), "balance"),
+    ("GET", "v2/positionRisk", _flat(5), (), "position_risk_v2"),
+    ("GET", "v3/positionRisk", _flat(5), (), "position_risk_v3"),
+    ("GET", "v1/symbolConfig", _flat(5), (), "symbol_config"),
+    ("GET", "v1/accountConfig", _flat(5), (), "account_config"),
+    ("GET", "v1/commissionRate", _flat(20), (), "commission_rate"),
+    ("GET", "v1/leverageBracket", _flat(1), (), "leverage_bracket"),
+    ("GET", "v1/income", _flat(30), (), "income"),
+    ("POST", "v1/leverage", _flat(1), (), "set_leverage"),
+    ("POST", "v1/marginType", _flat(1), (), "set_margin_type"),
+    ("POST", "v1/positionMargin", _flat(1), (), "position_margin"),
+    ("GET", "v1/positionSide/dual", _flat(30), (), "get_position_side"),
+    ("POST", "v1/positionSide/dual", _flat(1), (), "set_position_side"),
+    ("GET", "v1/multiAssetsMargin", _flat(30), (), "get_multi_assets"),
+    ("POST", "v1/multiAssetsMargin", _flat(1), (), "set_multi_assets"),
+    ("GET", "v1/adlQuantile", _flat(5), (), "adl_quantile"),
 )
 
 
 def _table() -> dict[tuple[str, str], Route]:
     public = Access.PUBLIC
     table = {
-        ("GET", "/api/v3/ping"): Route(public, _flat(1), 0, _ping),
-        ("GET", "/api/v3/time"): Route(public, _flat(1), 0, _time),
-        ("GET", "/fapi/v1/ping"): Route(public, _flat(1), 0, _ping),
-        ("GET", "/fapi/v1/time"): Route(public, _flat(1), 0, _time),
-        ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), 0, _exchange_info),
-        ("GET", "/fapi/v1/historicalTrades"): Route(Access.KEY, _flat(20), 0, _market(market_replies.trades)),
-        ("POST", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), 0, _create_key),
-        ("PUT", "/fapi/v1/listenKey"): Route(public, _flat(1), 0, _extend_key),
-        ("DELETE", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), 0, _delete_key),
-        ("GET", "/qt/clock"): Route(public, _flat(0), 0, _clock),
-        ("POST", "/qt/pause"): Route(public, _flat(0), 0, _pause),
-        ("POST", "/qt/resume"): Route(public, _flat(0), 0, _resume),
+        ("GET", "/api/v3/ping"): Route(public, _flat(1), (), _ping),
+        ("GET", "/api/v3/time"): Route(public, _flat(1), (), _time),
+        ("GET", "/fapi/v1/ping"): Route(public, _flat(1), (), _ping),
+        ("GET", "/fapi/v1/time"): Route(public, _flat(1), (), _time),
+        ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), (), _exchange_info),
+        ("GET", "/fapi/v1/historicalTrades"): Route(Access.KEY, _flat(20), (), _market(market_replies.trades)),
+        ("POST", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), (), _create_key),
+        ("PUT", "/fapi/v1/listenKey"): Route(public, _flat(1), (), _extend_key),
+        ("DELETE", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), (), _delete_key),
+        ("GET", "/qt/clock"): Route(public, _flat(0), (), _clock),
+        ("POST", "/qt/pause"): Route(public, _flat(0), (), _pause),
+        ("POST", "/qt/resume"): Route(public, _flat(0), (), _resume),
     }
     for path, (weight, answer) in _MARKET_DATA.items():
-        table["GET", f"/fapi/{path}"] = Route(public, weight, 0, _market(answer))
+        table["GET", f"/fapi/{path}"] = Route(public, weight, (), _market(answer))
     for method, path, weight, orders, name in _TRADING:
         table[method, f"/fapi/{path}"] = Route(Access.SIGNED, weight, orders, _engine(name))
     return table

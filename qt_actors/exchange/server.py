@@ -74,8 +74,7 @@ class ExchangeServer:
             self._mover.cancel()
             await asyncio.gather(self._mover, return_exceptions=True)
             self._mover = None
-        self.exchange.commit()
-        self.exchange.save()
+        self.exchange.close()
         for client in self.exchange.hub.clients:
             client.close(1001, "Exchange stops")
         if self._runner is not None:
@@ -121,6 +120,7 @@ class ExchangeServer:
             exchange.hub.expire(key, exchange.clock.now_ms())
         exchange.hub.tick(exchange.clock.real_ms())
         exchange.commit()
+        exchange.snapshot_if_due()
         history, open_ms = exchange.market.history, exchange.market.open_ms()
         if history.wants_more(open_ms):
             more = await asyncio.get_running_loop().run_in_executor(None, history.fetch)

@@ -48,12 +48,15 @@ async def serve_stream(request: web.Request, exchange: Exchange) -> web.StreamRe
     hub = exchange.hub
     hub.join(client)
     if route == "private":
-        keys = [*request.query.getall("listenKey", []), *names]
+        keys = [
+            *request.query.getall("listenKey", []),
+            *"/".join(request.query.getall("streams", [])).split("/"),
+            *names,
+        ]
         events = "/".join(request.query.getall("events", []))
         client.events = frozenset(filter(None, events.replace(",", "/").split("/")))
         for key in keys:
-            if exchange.listen_keys.is_live(key):
-                hub.attach(client, key)
+            _attach(client, exchange, key)
     else:
         for name in [*names, *"/".join(request.query.getall("streams", [])).split("/")]:
             if name:
@@ -65,6 +68,12 @@ async def serve_stream(request: web.Request, exchange: Exchange) -> web.StreamRe
         keeper.cancel()
         hub.leave(client)
     return socket
+
+
+def _attach(client: Subscriber, exchange: Exchange, key: str) -> None:
+    """Let a private client hear a live listen key; any other name is as silent as on the exchange."""
+    if exchange.listen_keys.is_live(key):
+        exchange.hub.attach(client, key)
 
 
 def _addressed(path: str) -> tuple[str, str, list[str]]:
@@ -149,6 +158,8 @@ def _subscribe(
             exchange.hub.unsubscribe(client, name)
         elif len(client.streams) < STREAMS_MAX or name in client.streams:
             exchange.hub.subscribe(client, name)
+            if client.route == "private":
+                _attach(client, exchange, name)
         else:
             client.streams[name] = None  # the one too many: the connection ends after this reply
             return _error(number, 4, "Too many subscriptions")

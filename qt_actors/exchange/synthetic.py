@@ -9,8 +9,8 @@ fast part. Highs and lows are the exact extremes of a Brownian bridge between op
 volatility, the bar's own range, and a slow part of its own. A weak pull (half-life one year) keeps prices in reach
 of where they began.
 
-Medians over symbols of 1h bars: 16 real ones of 2022 to 2025, 45 synthetic ones over 20,000 h and three seeds (bands are
-held by tests/pure/test_market_synthetic.py):
+Medians over symbols of 1h bars: 16 real ones of 2022 to 2025, 45 synthetic ones over 20,000 h and three seeds (bands
+are held by tests/pure/test_market_synthetic.py):
 
     =======================================  ==============  ==============
     .                                        real            synthetic
@@ -150,6 +150,7 @@ class SyntheticMarket:
         self.first_ms = np.full(count, self.origin_ms, dtype=np.int64)
         self.end_of_ms = np.full(count, FOREVER_MS, dtype=np.int64)
         self.end_ms = FOREVER_MS
+        self.identity = f"{self.name} of {count} symbols since {self.origin_ms}"
         self._seed = seed
         rng = self._rng(0)
         self._shape = _shape(rules, rng)
