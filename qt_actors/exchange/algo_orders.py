@@ -247,8 +247,7 @@ class AlgoOrders:
     def _follow(self, algo: AlgoOrder, price: Decimal) -> None:
         """Track a trailing order; its activation is told by a second ALGO_UPDATE NEW with `ia` true."""
         was_active = algo.activated
-        if triggers.track(algo, price):
-            self._core.changed()
+        triggers.track(algo, price)
         if algo.activated and not was_active:
             algo.update_ms = self._core.now
             self._core.emit(events.algo_update(algo, self._core.now))

@@ -8,7 +8,6 @@ Within one quote: resting orders fill, then conditional orders fire (oldest firs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -29,6 +28,7 @@ from qt_actors.exchange.reports import Reports
 from qt_actors.exchange.rules import ExchangeRules
 from qt_actors.exchange.settings import Settings
 from qt_actors.exchange.state import State
+from qt_actors.exchange.state_writer import StateWriter
 
 __all__ = ["Engine", "ExchangeError", "ExchangeRules", "Quote"]
 
@@ -58,6 +58,7 @@ class Engine:
         self._settings = Settings(core, self._margin, self._account)
         self._reports = Reports(core, self._margin, self._settings)
         self._queries = Queries(core, self._orders, self._algos)
+        self._writer = StateWriter()
         self._forgot_ms = remembered.now_ms
         for at_ms in remembered.countdowns.values():
             core.expires(at_ms)
@@ -69,7 +70,7 @@ class Engine:
 
     def save(self) -> bytes:
         """The complete state."""
-        return state.encode(self._core.state)
+        return self._writer.encode(self._core.state)
 
     @classmethod
     def restore(cls, data: bytes, rules: ExchangeRules, emit: Emit) -> Engine:
@@ -214,11 +215,11 @@ class Engine:
 
     def batch_orders(self, wire: Params, now_ms: int) -> list[Reply]:
         """POST batchOrders: each element is an order's reply or `{code, msg}`."""
-        return [self._element(one, now_ms, self._orders.place) for one in _batch(wire)]
+        return [self._element(one, now_ms, self._orders.place) for one in params.batch(wire, BATCH_MAX)]
 
     def modify_batch_orders(self, wire: Params, now_ms: int) -> list[Reply]:
         """PUT batchOrders."""
-        return [self._element(one, now_ms, self._orders.modify) for one in _batch(wire)]
+        return [self._element(one, now_ms, self._orders.modify) for one in params.batch(wire, BATCH_MAX)]
 
     def cancel_batch_orders(self, wire: Params, now_ms: int) -> list[Reply]:
         """DELETE batchOrders: by orderIdList or origClientOrderIdList (JSON), at most ten."""
@@ -227,7 +228,7 @@ class Engine:
         key, name = (
             ("orderidlist", "orderId") if lower.get("orderidlist") else ("origclientorderidlist", "origClientOrderId")
         )
-        wanted = _json_list(lower.get(key, ""), name + "List")
+        wanted = params.json_list(lower.get(key, ""), name + "List")
         if len(wanted) > BATCH_CANCEL_MAX:
             raise refusal(-4032)
         return [self._element({"symbol": symbol, name: str(one)}, now_ms, self._orders.cancel) for one in wanted]
@@ -379,21 +380,3 @@ class Engine:
         """GET adlQuantile."""
         self._core.at(now_ms)
         return self._reports.adl_quantile(wire)
-
-
-def _json_list(text: str, name: str) -> list[Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, list) or not value:
-        raise refusal(-1102, name)
-    return value
-
-
-def _batch(wire: Params) -> list[dict[str, str]]:
-    """The elements of batchOrders as wire parameters."""
-    orders = _json_list(wire.get("batchOrders", ""), "batchOrders")
-    if len(orders) > BATCH_MAX or not all(isinstance(one, dict) for one in orders):
-        raise refusal(-4082, len(orders))
-    return [{key: str(value) for key, value in one.items()} for one in orders]

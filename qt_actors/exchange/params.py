@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from qt_actors.exchange.errors import refusal
 
@@ -76,3 +77,22 @@ def client_id(params: Mapping[str, str], name: str) -> str:
     if not CLIENT_ID.fullmatch(value):
         raise refusal(-4015)
     return value
+
+
+def json_list(text: str, name: str) -> list[Any]:
+    """A mandatory JSON array with something in it, or -1102."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, list) or not value:
+        raise refusal(-1102, name)
+    return value
+
+
+def batch(params: Mapping[str, str], count_max: int) -> list[dict[str, str]]:
+    """The elements of batchOrders as wire parameters, or -4082 when too many or no objects."""
+    orders = json_list(params.get("batchOrders", ""), "batchOrders")
+    if len(orders) > count_max or not all(isinstance(one, dict) for one in orders):
+        raise refusal(-4082, len(orders))
+    return [{key: str(value) for key, value in one.items()} for one in orders]

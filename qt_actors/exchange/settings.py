@@ -57,7 +57,10 @@ class Settings:
         return {"symbol": symbol, "leverage": leverage, "maxNotionalValue": plain(cap)}
 
     def set_margin_type(self, wire: Params) -> Reply:
-        """POST marginType: -4046 no change, -4168 in multi-assets mode, -4047 open orders, -4048 position."""
+        """POST marginType: -4046 no change, -4168 in multi-assets mode, -4047 open orders, -4048 position.
+
+        Emits ACCOUNT_UPDATE MARGIN_TYPE_CHANGE.
+        """
         core = self._core
         symbol = params.symbol_of(wire)
         core.rules_of(symbol)
@@ -74,7 +77,8 @@ class Settings:
         if any(position.qty for position in core.positions_of(symbol)):
             raise refusal(-4048)
         core.own_setting(symbol).isolated = isolated
-        core.changed()
+        rows = [self._account.position_row(position) for position in core.positions_of(symbol)]
+        core.emit(events.account_update("MARGIN_TYPE_CHANGE", core.now, [], rows))
         return SUCCESS
 
     def position_margin(self, wire: Params) -> Reply:

@@ -1,7 +1,8 @@
 """Everything the exchange remembers of its one account, as plain structs that can be written and read back.
 
 Nothing that decides a future reply lives outside `State`; what is derived from it (open orders by symbol, client ids)
-is rebuilt by `qt_actors.exchange.core.Core`. Written form: MessagePack of `State`, whose first field is the version.
+is rebuilt by `core.Core`. Written form: MessagePack of `State` (by `state_writer.StateWriter`), read back by `decode`.
+Orders, trades and income are written as arrays, so a new field goes to the end with a default, or the version grows.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class SymbolSetting(msgspec.Struct, kw_only=True):
     isolated: bool = False
 
 
-class Order(msgspec.Struct, kw_only=True):
+class Order(msgspec.Struct, kw_only=True, array_like=True):
     """A regular order, open or closed."""
 
     order_id: int
@@ -111,7 +112,7 @@ class Order(msgspec.Struct, kw_only=True):
         return self.status in OPEN_STATUSES
 
 
-class AlgoOrder(msgspec.Struct, kw_only=True):
+class AlgoOrder(msgspec.Struct, kw_only=True, array_like=True):
     """A conditional order of the Algo Service."""
 
     algo_id: int
@@ -149,7 +150,7 @@ class AlgoOrder(msgspec.Struct, kw_only=True):
         return self.status in ALGO_OPEN_STATUSES
 
 
-class Trade(msgspec.Struct, kw_only=True, frozen=True):
+class Trade(msgspec.Struct, kw_only=True, frozen=True, array_like=True):
     """One fill of one order."""
 
     trade_id: int
@@ -166,7 +167,7 @@ class Trade(msgspec.Struct, kw_only=True, frozen=True):
     time_ms: int
 
 
-class Income(msgspec.Struct, kw_only=True, frozen=True):
+class Income(msgspec.Struct, kw_only=True, frozen=True, array_like=True):
     """One change of a wallet balance; `tran_id` is unique."""
 
     tran_id: int
@@ -208,11 +209,6 @@ class State(msgspec.Struct, kw_only=True):
 
 class _Head(msgspec.Struct):
     version: int = 0
-
-
-def encode(state: State) -> bytes:
-    """The state as MessagePack."""
-    return msgspec.msgpack.encode(state)
 
 
 def decode(data: bytes) -> State:

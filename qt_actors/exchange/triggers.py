@@ -31,16 +31,14 @@ def is_protected(quote: Quote, limit: Decimal) -> bool:
     return abs(quote.mark - quote.last) > limit * quote.mark
 
 
-def track(algo: AlgoOrder, price: Decimal) -> bool:
-    """Follow the price with a trailing order (extreme since placement, activation); whether anything changed."""
-    before = (algo.extreme, algo.activated)
+def track(algo: AlgoOrder, price: Decimal) -> None:
+    """Follow the price with a trailing order: its extreme since placement and whether it is active."""
     if algo.side == "BUY":
         algo.extreme = min(algo.extreme, price)
         algo.activated = algo.activated or algo.activate_price is None or algo.extreme <= algo.activate_price
     else:
         algo.extreme = max(algo.extreme, price)
         algo.activated = algo.activated or algo.activate_price is None or algo.extreme >= algo.activate_price
-    return (algo.extreme, algo.activated) != before
 
 
 def has_turned(algo: AlgoOrder, price: Decimal) -> bool:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from qt_actors.exchange.engine import Engine, ExchangeError, ExchangeRules, Quote
 from qt_actors.exchange.rules import RulesError
-from qt_actors.exchange.state import StateError
+from qt_actors.exchange.state import StateError, decode
 
 RULES = ExchangeRules.default()
 SYMBOLS = ("BTCUSDT", "SOLUSDT", "1000PEPEUSDT")
@@ -237,6 +237,7 @@ def test_a_restored_engine_goes_on_exactly_like_the_saved_one(seed: int) -> None
     twin.now_ms, twin.prices = walk.now_ms, dict(walk.prices)
     twin.chance.setstate(walk.chance.getstate())
     assert twin.engine.save() == saved
+    assert decode(saved) == walk.engine._core.state
     walk.events.clear()
     for _ in range(60):
         walk.step()
