@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qt_actors.kernel.errors import AskInHandlerError, Fenced
+from qt_actors.kernel.errors import AskInHandlerError
 from qt_actors.kernel.incarnation import here
 from qt_actors.kernel.messages import Envelope
 
@@ -51,7 +51,7 @@ class Address:
             envelope = Envelope(message, number, trace or number, 0, "", deadline_ms)
         else:
             if own.fenced:
-                raise Fenced
+                self._runtime.refuse(own, self.path, message)
             cause = own.current
             if cause is None:
                 envelope = Envelope(message, number, trace or number, 0, own.path, deadline_ms)

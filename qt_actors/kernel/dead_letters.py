@@ -7,6 +7,8 @@ import threading
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
+from qt_actors.kernel.incarnation import here
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -35,11 +37,15 @@ class DeadLetters:
             self._kept.append(letter)
             self._counts[type(letter.message).__name__, letter.reason] += 1
             subscribers = tuple(self._subscribers)
-        for callback in subscribers:
-            try:
-                callback(letter)
-            except Exception:
-                logger.exception("a dead letter subscriber failed on %s", type(letter.message).__name__)
+        own, here.own = here.own, None  # what subscribers tell is nobody's, least of all a fenced zombie's
+        try:
+            for callback in subscribers:
+                try:
+                    callback(letter)
+                except Exception:
+                    logger.exception("a dead letter subscriber failed on %s", type(letter.message).__name__)
+        finally:
+            here.own = own
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """How many per (message class, reason), since the start."""

@@ -58,7 +58,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
     `reason` is one of: crash (its handler raised), abandoned (its handler hung), closed (the actor has ended for
     good), deadline (it came too late), unasked (the asker gave up waiting), dropped (pushed out by a newer one), stale
-    (addressed to an earlier incarnation), overflow (late arrival at a full mailbox), no sender (a reply to nobody).
+    (addressed to an earlier incarnation), fenced (said by a superseded one), overflow (late arrival at a full mailbox),
+    no sender (a reply to nobody).
     """
 
     path: str

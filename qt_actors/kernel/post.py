@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from qt_actors.kernel.address import Address
 from qt_actors.kernel.dead_letters import DeadLetters
@@ -152,7 +152,7 @@ class Post(ABC):
     def reply(self, own: Incarnation, envelope: Envelope, value: object) -> None:
         """Answer an envelope: its asker, or its sender."""
         if own.fenced:
-            raise Fenced
+            self.refuse(own, envelope.sender, value)
         if envelope.answer is not None:
             envelope.answer.give(value)
         elif envelope.sender:
@@ -160,6 +160,13 @@ class Post(ABC):
         else:
             answer = Envelope(value, self.next_number(), envelope.trace, envelope.number, own.path)
             self.bury("", answer, "no sender")
+
+    def refuse(self, own: Incarnation, path: str, message: object) -> NoReturn:
+        """What a superseded incarnation still wants to say is a dead letter, and its end."""
+        cause = own.current
+        number = self.next_number()
+        self.bury(path, Envelope(message, number, number if cause is None else cause.trace, 0, own.path), "fenced")
+        raise Fenced
 
     def settle(self, own: Incarnation, envelope: Envelope) -> None:
         """After its handler: an asker who got neither an answer nor a promise learns it at once."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+_STREAK_MAX = 64  # longer streaks wait no longer, and cannot overflow a float
+
 
 class Backoff(msgspec.Struct, frozen=True):
     """Delay before a restart: min(max, initial * factor^streak) * (1 + jitter * draw); real milliseconds.
@@ -19,8 +21,7 @@ class Backoff(msgspec.Struct, frozen=True):
 
     def delay_ms(self, streak: int, draw: float) -> int:
         """Delay after `streak` earlier failures in a row; `draw` in [0, 1) is the caller's chance."""
-        # the exponent is capped so that a long streak cannot overflow a float
-        raw_ms = min(float(self.max_ms), self.initial_ms * self.factor ** min(streak, 64))
+        raw_ms = min(float(self.max_ms), self.initial_ms * self.factor ** min(streak, _STREAK_MAX))
         return round(raw_ms * (1 + self.jitter * draw))
 
 
@@ -76,4 +77,6 @@ def restart_verdict(
 
 def slowest_exhaustion_ms(budget: Budget, backoff: Backoff) -> int:
     """How long a child that fails at once takes to use up the budget; from the period on, it never escalates."""
-    return sum(backoff.delay_ms(streak, 1.0) for streak in range(budget.intensity))
+    growing = min(budget.intensity, _STREAK_MAX)
+    rest = budget.intensity - growing
+    return sum(backoff.delay_ms(streak, 1.0) for streak in range(growing)) + rest * backoff.delay_ms(_STREAK_MAX, 1.0)

@@ -179,7 +179,7 @@ class SimRuntime(Runtime):
         in_time = self._root is None or self.run_until(lambda: self._is_down, timeout_s * 1000)
         self._leave()
         self._close_all()
-        self.run_until_idle()
+        self.run_for(self._latency_ms[1])  # what is still on its way arrives at closed doors
         return in_time and not self._abandoned
 
     def monotonic_s(self) -> float:

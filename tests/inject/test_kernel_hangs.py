@@ -84,6 +84,7 @@ def test_a_stuck_actor_is_replaced_and_its_zombie_can_send_nothing(release: thre
     zombie.join(5)
     assert not zombie.is_alive()
     gateway.expect_none()
+    assert runtime.dead_letters.counts() == {("Event", "abandoned"): 1, ("tuple", "fenced"): 1}
     assert runtime.abandoned() == ()
     assert runtime.stop(5)
 

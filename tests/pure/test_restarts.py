@@ -65,6 +65,7 @@ def test_an_intensity_of_zero_allows_no_restart():
 
 def test_the_slowest_exhaustion_is_the_sum_of_the_delays_with_full_jitter():
     assert slowest_exhaustion_ms(BUDGET, BACKOFF) == 150 + 300 + 600
+    assert slowest_exhaustion_ms(Budget(1_000_000, 1), Backoff(1, 10, 2.0, 0.0)) == 1 + 2 + 4 + 8 + 999_996 * 10
 
 
 @given(st.lists(st.integers(0, 3_000), min_size=1, max_size=40), st.integers(0, 5), st.integers(1, 5_000))
