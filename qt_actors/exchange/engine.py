@@ -4,6 +4,11 @@ Orders and quotes go in, Binance-shaped replies and user-data events come out; t
 Every endpoint method takes wire parameters and the exchange's time and returns what the REST endpoint returns, or
 raises `ExchangeError`. State changes first, the event that tells of it follows at once, before anything else changes.
 Within one quote: resting orders fill, then conditional orders fire (oldest first), then liquidation is judged.
+
+Where the real exchange is not known or is simplified: other participants are a depth model (`quotes.Quote.levels`); a
+stop held back by priceProtect goes on waiting; a reducing order larger than the position is cut to it, and a resting
+one that shrinks is told as AMENDMENT with er 4; a liquidation closes a position whole and expires the symbol's
+conditional orders; multi-assets mode counts every asset at par; MARGIN_CALL, which is advisory, is not sent.
 """
 
 from __future__ import annotations
