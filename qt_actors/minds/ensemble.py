@@ -17,7 +17,7 @@ import msgspec
 from config.settings import Settings
 from qt_actors.decisions.voting import log_line, signals_of
 from qt_actors.kernel import Actor, TimerFired
-from qt_actors.messages.signals import MODELS, FeatureBatch, RegimesRead, Votes
+from qt_actors.messages.signals import MODELS, FeatureBatch, Regime, RegimesRead, Votes
 from qt_actors.messages.system import Measured
 from qt_actors.ports import Mailbox
 
@@ -82,11 +82,9 @@ class Ensemble(Actor):
         self.cancel_timer("deadline")
         self._batch, self._cycles = None, self._cycles + 1
         if regimes is None:
+            normal: tuple[Regime, ...] = ("NORMAL",) * len(batch.symbols)
             regimes = RegimesRead(
-                close_time_ms=batch.close_time_ms,
-                symbols=batch.symbols,
-                regimes=("NORMAL",) * len(batch.symbols),
-                market="NORMAL",
+                close_time_ms=batch.close_time_ms, symbols=batch.symbols, regimes=normal, market="NORMAL"
             )
         votes = [self._votes[m] for m in MODELS if m in self._votes]
         told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms())

@@ -1,0 +1,55 @@
+"""``qt exchange``: the embedded exchange alone, for any Binance USDⓈ-M client."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qt_actors.cli.run import parse_time
+
+
+def exchange(
+    replay: Annotated[Path | None, typer.Option(help="Folder of SYMBOL.parquet or Binance's CSV/zip dumps.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 9000,
+    host: Annotated[str, typer.Option(help="Where to listen; loopback unless told otherwise.")] = "127.0.0.1",
+    speed: Annotated[float, typer.Option(help="Exchange seconds per real second.")] = 1.0,
+    symbols: Annotated[str, typer.Option(help="A,B or all.")] = "all",
+    from_: Annotated[str | None, typer.Option("--from", help="Market time to begin at: 2025-04-01 or ms.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the synthetic market and of every price path.")] = 1,
+    wallet: Annotated[float, typer.Option(min=0, help="Starting balance in USDT.")] = 10_000,
+    api_key: Annotated[str, typer.Option(help="The one account's key.")] = "paper",
+    api_secret: Annotated[str, typer.Option(help="Its secret.")] = "paper",  # noqa: S107 # play money
+    state: Annotated[Path | None, typer.Option(help="File that keeps the account and the market's time.")] = None,
+    exchange_info: Annotated[Path | None, typer.Option(help="exchangeInfo JSON(.gz): real symbol rules.")] = None,
+    brackets: Annotated[Path | None, typer.Option(help="leverageBracket JSON(.gz) to go with it.")] = None,
+    funding: Annotated[Path | None, typer.Option(help="Funding rates, Parquet: symbol, funding_time, rate.")] = None,
+) -> None:
+    """Serve the exchange until Ctrl-C: REST and streams on one port, Binance's protocol."""
+    from qt_actors.exchange.config import ExchangeConfig  # noqa: PLC0415 # this command only
+    from qt_actors.exchange.entry import run  # noqa: PLC0415
+
+    config = ExchangeConfig(
+        replay=None if replay is None else str(replay),
+        symbols=symbols,
+        seed=seed,
+        start_ms=parse_time(from_),
+        speed=speed,
+        host=host,
+        port=port,
+        api_key=api_key,
+        api_secret=api_secret,
+        wallet=Decimal(str(wallet)),
+        state_path=None if state is None else str(state),
+        exchange_info=None if exchange_info is None else str(exchange_info),
+        brackets=None if brackets is None else str(brackets),
+        funding=None if funding is None else str(funding),
+    )
+    raise typer.Exit(run(config, typer.echo))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(exchange)

@@ -1,0 +1,211 @@
+"""One run of the trader in this process: prepare, start the tree, wait, stop in order."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from config.settings import Settings
+from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifest
+from qt_actors.cli.venue import RunRequest, StartError, Venue, market_name, venue_of
+from qt_actors.edges.journal import FILE_NAME, next_generation
+from qt_actors.edges.journal_schema import JournalError
+from qt_actors.kernel import ThreadRuntime
+from qt_actors.messages.system import DrainRequested, MarketPaused
+from qt_actors.tree import supervision_tree
+from qt_actors.wiring import Outside, open_edges
+
+__all__ = ["RunRequest", "StartError", "run_session"]
+LOG = logging.getLogger("qt")
+STOP_TIMEOUT_S: Final = 5.0
+DRAIN_TIMEOUT_S: Final = 2.5
+READY_TIMEOUT_S: Final = 60.0
+
+
+def run_session(settings: Settings, request: RunRequest) -> int:
+    """Run until Ctrl-C, SIGTERM, the duration's end, the replay's end or a failure; return the exit code.
+
+    Raises:
+        StartError: nothing was started.
+    """
+    configure_logging(settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _sole_user(settings.data_dir):
+        _own_or_archive(settings.data_dir, market_name(request), paper=request.mode == "paper", fresh=request.fresh)
+        started_s = time.monotonic()
+        venue = venue_of(settings, request, held_out_ms(settings))
+        try:
+            generation = next_generation(
+                settings.data_dir / FILE_NAME, venue.clock.now_ms(), request.mode, venue.market
+            )
+        except JournalError as error:
+            raise StartError(str(error)) from None
+        runtime = ThreadRuntime(venue.clock, seed=request.seed, generation=generation)
+        outside = _outside(settings, request, venue)
+        edges = open_edges(outside)
+        try:
+            runtime.start(supervision_tree(runtime, outside, edges))
+            code = _live(runtime, request, venue, started_s)
+        finally:
+            _stop(runtime, venue)
+            edges.close()
+    return code
+
+
+def _outside(settings: Settings, request: RunRequest, venue: Venue) -> Outside:
+    """Say what is about to run, and what it stands on."""
+    begins = datetime.fromtimestamp(venue.clock.now_ms() / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    LOG.info("%s on %s; market time %s UTC, speed %g", request.mode.upper(), venue.market, begins, venue.clock.speed)
+    return Outside(
+        settings=settings,
+        mode=request.mode,
+        market=venue.market,
+        symbols=request.symbols,
+        endpoints=venue.endpoints,
+        credentials=venue.credentials,
+        clock=venue.clock,
+        serve=venue.serve,
+    )
+
+
+def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: float) -> int:
+    """Wait for a reason to stop."""
+    stop = threading.Event()
+    with _signals(stop):
+        if not runtime.wait_ready(READY_TIMEOUT_S):
+            LOG.error("the tree did not start: %s", runtime.failed.reason or f"not ready in {READY_TIMEOUT_S:.0f} s")
+            return 1
+        LOG.info("all actors are up after %.1f s", time.monotonic() - started_s)
+        ends_s = None if request.duration_s is None else time.monotonic() + request.duration_s
+        while not stop.wait(0.2):
+            if runtime.failed.is_set():
+                LOG.error("beyond repair, entries are off, stops stay on the exchange: %s", runtime.failed.reason)
+                return 1
+            if ends_s is not None and time.monotonic() >= ends_s:
+                LOG.info("the asked-for %g s are over", request.duration_s)
+                return 0
+            if venue.served is not None and venue.served.ended:
+                LOG.info("the replay has no candle left")
+                return 0
+    return 0
+
+
+def _stop(runtime: ThreadRuntime, venue: Venue) -> None:
+    """Stop in order: the embedded market stands first, the account is reconciled once more, then the tree drains."""
+    LOG.info("stopping; positions stay open and protected on the exchange")
+    before_s = time.monotonic()
+    if venue.serve is not None:
+        runtime.address("root/venue/exchange").tell(MarketPaused())
+    if not runtime.failed.is_set():
+        _drain(runtime)
+    in_order = runtime.stop(STOP_TIMEOUT_S - (time.monotonic() - before_s))
+    LOG.info("stopped %sin %.1f s", "in order " if in_order else "", time.monotonic() - before_s)
+
+
+def _drain(runtime: ThreadRuntime) -> None:
+    """Ask the account for the last word of the exchange, so that the journal ends equal to it."""
+    try:
+        runtime.address("root/venue/account").ask(DrainRequested(), DRAIN_TIMEOUT_S)
+    except Exception as error:  # noqa: BLE001 # whatever goes wrong here must not keep the trader from stopping
+        LOG.warning("the last reconciliation was not finished: %s", error)
+
+
+def held_out_ms(settings: Settings) -> int | None:
+    """Return the end of what the models at hand were trained and calibrated on; None without a readable manifest."""
+    ends = []
+    for name in MODEL_NAMES:
+        try:
+            manifest = load_manifest((settings.models_dir or ARTIFACTS) / f"{name}.json")
+        except ModelFileError:
+            continue
+        ends.append(max(manifest.train.to_ms, manifest.calibration.to_ms))
+    return max(ends, default=None)
+
+
+class OneLine(logging.Formatter):
+    """``22:19:47 executor      ORDER PLACED …``; the level is shown when it is not INFO."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line, and the traceback below it when there is one."""
+        who = record.name.removeprefix("qt.").removeprefix("qt_actors.").rsplit(".", 1)[-1]
+        level = "" if record.levelno == logging.INFO else f"{record.levelname} "
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        line = f"{clock} {who:13} {level}{record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure_logging(settings: Settings) -> None:
+    """Write one line an event to stderr: time (real), level when not INFO, who, what."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    for name in ("uvicorn.error", "uvicorn.access", "websockets", "asyncio", "aiohttp", "pykka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def _sole_user(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder's lock; the system frees it whatever becomes of us."""
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            line = f"another qt run uses {data_dir}; stop it or give another QT_DATA_DIR"
+            raise StartError(line) from None
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _own_or_archive(data_dir: Path, market: str, *, paper: bool, fresh: bool) -> None:
+    """Make sure journal and account belong to this market; those of another paper market are put aside, not mixed.
+
+    Raises:
+        StartError: the folder belongs to the testnet or to real money.
+    """
+    label = data_dir / "market.json"
+    kept = msgspec.json.decode(label.read_bytes(), type=dict[str, str]) if label.exists() else {}
+    if kept.get("market") == market and not fresh:
+        return
+    if kept and (not paper or kept.get("mode") != "paper"):
+        line = f"{data_dir} holds the journal of {kept.get('market')}, this run trades {market}"
+        raise StartError(f"{line}; give another QT_DATA_DIR", wrong_usage=True)
+    names = [p for p in data_dir.iterdir() if p.name.startswith(("journal.", "exchange.json", "market.json"))]
+    if names and kept:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        aside = data_dir / "archive" / f"{stamp} {kept['market']}".replace("/", "_")[:120]
+        aside.mkdir(parents=True)
+        for path in names:
+            shutil.move(path, aside / path.name)
+        LOG.info("the paper account of %s was put aside in %s", kept["market"], aside)
+    label.write_bytes(msgspec.json.encode({"market": market, "mode": "paper" if paper else "real"}))
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGINT and SIGTERM ask for an orderly stop; a second one ends the process at once."""
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

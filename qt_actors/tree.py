@@ -1,0 +1,88 @@
+"""The supervision tree as data, in start order. Printed by ``qt tree``.
+
+Sinks start first and sources last, so that stopping in reverse is the drain. Who tells whom is in ``wiring``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qt_actors.kernel import Backoff, ChildSpec, Policy, SupervisorSpec, ThreadRuntime, conflate
+from qt_actors.messages.market import QuotesUpdated
+from qt_actors.messages.policy import Directive
+from qt_actors.messages.positions import AccountSnapshot, SnapshotRequested
+from qt_actors.messages.signals import MODELS
+from qt_actors.wiring import Edges, Outside, Wires
+
+NEWEST: Final[dict[type, Policy]] = {
+    kind: conflate(type) for kind in (QuotesUpdated, AccountSnapshot, Directive, SnapshotRequested)
+}
+"""Of these only the newest counts."""
+QUICK: Final = Backoff(initial_ms=20, max_ms=2_000)
+"""Those who hold positions are back before anything can happen to them."""
+
+
+def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> SupervisorSpec:
+    """Return the tree of DESIGN 2, with the actors that have work today."""
+    wires = Wires(runtime, outside, edges)
+    venue = [
+        ChildSpec("gateway", wires.gateway, significant=True),
+        ChildSpec("account", wires.account, mailbox=_newest(SnapshotRequested), mailbox_max=8192),
+    ]
+    if outside.serve is not None:
+        venue.insert(0, ChildSpec("exchange", wires.exchange(outside.serve), shutdown_ms=4000))
+    models = tuple(ChildSpec(f"model-{n}", wires.model(n), hang_after_ms=30_000) for n in MODELS)
+    return SupervisorSpec(
+        "root",
+        "rest_for_one",
+        (
+            SupervisorSpec(
+                "ground",
+                "rest_for_one",
+                (
+                    ChildSpec("recorder", wires.recorder, significant=True, mailbox_max=50_000),
+                    ChildSpec("telemetry", wires.telemetry, mailbox=NEWEST, mailbox_max=20_000),
+                ),
+            ),
+            SupervisorSpec("venue", "rest_for_one", tuple(venue)),
+            SupervisorSpec(
+                "trading",
+                "rest_for_one",
+                (
+                    ChildSpec("position-monitor", wires.position_monitor, mailbox=NEWEST, mailbox_max=8192),
+                    ChildSpec("executor", wires.executor, mailbox=NEWEST, mailbox_max=8192, hang_after_ms=10_000),
+                ),
+                backoff=QUICK,
+            ),
+            SupervisorSpec(
+                "judgement",
+                "rest_for_one",
+                (
+                    ChildSpec("governor", wires.governor, mailbox=NEWEST, hang_after_ms=10_000),
+                    ChildSpec("orchestrator", wires.orchestrator, mailbox=NEWEST, retry_crashed=True),
+                ),
+                backoff=QUICK,
+            ),
+            SupervisorSpec(
+                "minds",
+                "one_for_one",
+                (
+                    ChildSpec("ensemble", wires.ensemble),
+                    *models,
+                    ChildSpec("features", wires.features, hang_after_ms=30_000),
+                    ChildSpec("regime", wires.regime),
+                    ChildSpec("universe", wires.universe),
+                ),
+            ),
+            SupervisorSpec("feed", "one_for_one", (ChildSpec("market-data", wires.feed, mailbox_max=8192),)),
+            SupervisorSpec(
+                "oversight", "one_for_one", (ChildSpec("web", wires.web, mailbox=NEWEST, mailbox_max=20_000),)
+            ),
+        ),
+        intensity=3,
+        period_ms=300_000,
+    )
+
+
+def _newest(*kinds: type) -> dict[type, Policy]:
+    return {kind: NEWEST[kind] for kind in kinds}
