@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import msgspec
+import numpy as np
+import pytest
+
+from config.settings import load
+from qt_actors.judgement.orchestrator import Orchestrator, OrchestratorWiring
+from qt_actors.kernel import ChildSpec, Probe, SimRuntime, SupervisorSpec
+from qt_actors.messages.market import BarsClosed, QuotesUpdated, UniverseChosen
+from qt_actors.messages.policy import DecisionsMade, Directive, EntriesProposed, EntryAdmitted, EntryDenied
+from qt_actors.messages.signals import FeatureBatch, Signals
+from tests.builders import CLOSE_MS, NOW, a_signal, a_snapshot, some_rules
+
+PATH = "root/orchestrator"
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
+HOUR_MS = 3_600_000
+HOLD = {"action": "HOLD"}
+
+
+class House:
+    """An orchestrator; governor and listeners are probes."""
+
+    def __init__(self, **env):
+        env = {"ORCHESTRATOR_PROFILE": "NONE", "QT_COOLDOWN_SECONDS": "120", **env}
+        self.runtime = SimRuntime(seed=1, start_ms=NOW - 600_000)
+        self.governor = Probe(self.runtime, "root/governor")
+        self.recorder = Probe(self.runtime, "root/recorder")
+        Probe(self.runtime, "root/universe")
+        wiring = OrchestratorWiring(
+            universe=self.runtime.address("root/universe"),
+            settings=load(None, env),
+            governor=self.runtime.address("root/governor"),
+            listeners=(self.runtime.address("root/recorder"),),
+            quote_age_ms_max=15_000_000,
+        )
+        self.runtime.start(SupervisorSpec("root", children=(ChildSpec("orchestrator", lambda: Orchestrator(wiring)),)))
+        assert self.runtime.wait_ready()
+        self.runtime.run_for(600_000)
+
+    def tell(self, *messages):
+        for message in messages:
+            self.runtime.address(PATH).tell(message)
+        self.runtime.run_for(0)
+
+    def know_everything(self):
+        rules = tuple(some_rules(s) for s in SYMBOLS)
+        self.tell(
+            UniverseChosen(symbols=SYMBOLS, rules=rules, refused={}),
+            quotes(),
+            features(CLOSE_MS),
+            a_directive(),
+            a_snapshot(positions=(), conditionals=(), now_ms=NOW, requested_ms=NOW),
+        )
+
+    def decisions(self):
+        """Return the last word on every (symbol, bar)."""
+        told = [d for m in self.recorder.heard if isinstance(m, DecisionsMade) for d in m.decisions]
+        return {(d.symbol, d.close_time_ms): d for d in told}
+
+    def proposed(self):
+        return [d for m in self.governor.heard if isinstance(m, EntriesProposed) for d in m.decisions]
+
+
+def quotes():
+    full = np.full(len(SYMBOLS), 100_000.0)
+    return QuotesUpdated(
+        now_ms=NOW,
+        symbols=SYMBOLS,
+        bid=full,
+        ask=full + 1,
+        bid_quantity=full / 1000,
+        ask_quantity=full / 1000,
+        mark=full,
+        funding_rate=full * 1e-9,
+        next_funding_ms=np.full(len(SYMBOLS), NOW + HOUR_MS),
+        heard_ms=np.full(len(SYMBOLS), NOW),
+    )
+
+
+def features(close_ms):
+    count = len(SYMBOLS)
+    ones = np.ones(count)
+    return FeatureBatch(
+        symbols=SYMBOLS,
+        close_time_ms=close_ms,
+        interval_ms=HOUR_MS,
+        features=np.zeros((count, 3), np.float32),
+        windows=np.zeros((count, 4, 5), np.float32),
+        have=np.full(count, 300),
+        need=256,
+        eligible=np.ones(count, bool),
+        close=ones * 100_000,
+        stop_distance=ones * 0.02,
+        adx=ones * 20,
+        slope=ones * 0,
+        volatility=ones * 0.01,
+        volatility_rank=ones * 0.5,
+    )
+
+
+def a_directive(**changes):
+    word = Directive(
+        now_ms=NOW,
+        allow_trades=True,
+        allow_new_positions=True,
+        leverage_multiplier=1.0,
+        size_multiplier=1.0,
+        risk_level="NORMAL",
+        reason="all within limits",
+        daily_pnl_usd=D(0),
+        daily_loss_limit_usd=D(200),
+        gross_notional_usd=D(0),
+        gross_limit_usd=D(45_000),
+        losing_streak=0,
+        equity_usd=D(10_000),
+    )
+    return msgspec.structs.replace(word, **changes)
+
+
+def signals(close_ms=CLOSE_MS, **by_symbol):
+    made = tuple(
+        a_signal(
+            symbol=s, close_time_ms=close_ms, expires_ms=close_ms + HOUR_MS, **by_symbol.get(s, {"action": "HOLD"})
+        )
+        for s in SYMBOLS
+    )
+    return Signals(close_time_ms=close_ms, symbols=SYMBOLS, signals=made)
+
+
+def bars(close_ms):
+    return BarsClosed(
+        symbols=SYMBOLS,
+        interval_ms=HOUR_MS,
+        open_time_ms=close_ms - HOUR_MS,
+        close_time_ms=close_ms,
+        ohlcv=np.ones((len(SYMBOLS), 5)),
+    )
+
+
+@pytest.fixture
+def house():
+    house = House()
+    yield house
+    house.runtime.stop()
+
+
+def test_every_symbol_of_a_bar_ends_in_one_decision_and_holds_are_decisions_too(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), signals())
+    assert {s for s, _ in house.decisions()} == set(SYMBOLS)
+    assert {d.verdict for d in house.decisions().values()} == {"hold"}
+
+
+def test_a_bar_without_signals_is_denied_for_every_symbol_when_the_next_one_closes(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), bars(CLOSE_MS + HOUR_MS))
+    denied = [d for (s, t), d in house.decisions().items() if t == CLOSE_MS]
+    assert len(denied) == len(SYMBOLS)
+    assert {d.gate for d in denied} == {"signals"}
+
+
+def test_a_bar_without_signals_is_denied_at_the_stop_too(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS))
+    house.runtime.stop()
+    assert {d.gate for d in house.decisions().values()} == {"signals"}
+    assert len(house.decisions()) == len(SYMBOLS)
+
+
+def test_late_signals_of_a_bar_already_decided_change_nothing(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), bars(CLOSE_MS + HOUR_MS))
+    before = house.decisions()
+    house.tell(signals(BTCUSDT={"action": "BUY"}))
+    assert house.decisions() == before
+    assert not house.proposed()
+
+
+def test_a_passing_signal_is_proposed_and_recorded_when_the_governor_answers(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}))
+    (asked,) = house.proposed()
+    assert asked.plan.symbol == "BTCUSDT"
+    assert ("BTCUSDT", CLOSE_MS) not in house.decisions()
+    house.tell(EntryAdmitted(decision=asked))
+    assert house.decisions()["BTCUSDT", CLOSE_MS].verdict == "admitted"
+
+
+def test_without_account_or_quotes_or_directive_nothing_is_proposed(house):
+    house.tell(bars(CLOSE_MS), features(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}))
+    assert not house.proposed()
+    denied = house.decisions()["BTCUSDT", CLOSE_MS]
+    assert denied.verdict == "denied"
+    assert not any(g.passed and g.value == "unknown" for g in denied.gates)
+
+
+def test_entries_are_proposed_one_at_a_time_best_first_and_the_cooldown_denies_the_rest(house):
+    house.know_everything()
+    house.tell(
+        bars(CLOSE_MS),
+        signals(BTCUSDT={"action": "BUY", "edge_r": 0.4}, ETHUSDT={"action": "SELL", "edge_r": 0.6}),
+    )
+    (first,) = house.proposed()
+    assert first.symbol == "ETHUSDT"
+    house.tell(EntryAdmitted(decision=first))
+    assert len(house.proposed()) == 1
+    assert house.decisions()["BTCUSDT", CLOSE_MS].gate == "cooldown"
+
+
+def test_a_denied_entry_lets_the_next_one_be_asked(house):
+    house.know_everything()
+    house.tell(
+        bars(CLOSE_MS),
+        signals(BTCUSDT={"action": "BUY", "edge_r": 0.4}, ETHUSDT={"action": "SELL", "edge_r": 0.6}),
+    )
+    (first,) = house.proposed()
+    denied = msgspec.structs.replace(first, verdict="denied", gate="worst_case_loss", plan=None)
+    house.tell(EntryDenied(decision=denied))
+    assert [d.symbol for d in house.proposed()] == ["ETHUSDT", "BTCUSDT"]
+    assert house.decisions()["ETHUSDT", CLOSE_MS].gate == "worst_case_loss"
+
+
+def test_a_signal_denied_by_the_cooldown_is_asked_again_within_its_bar_and_stays_one_decision(house):
+    house.know_everything()
+    house.tell(
+        bars(CLOSE_MS),
+        signals(BTCUSDT={"action": "BUY", "edge_r": 0.4}, ETHUSDT={"action": "SELL", "edge_r": 0.6}),
+    )
+    house.tell(EntryAdmitted(decision=house.proposed()[0]))
+    for _ in range(14):
+        house.runtime.run_for(10_000)
+        house.tell(quotes())
+    assert [d.symbol for d in house.proposed()] == ["ETHUSDT", "BTCUSDT"]
+    house.tell(EntryAdmitted(decision=house.proposed()[1]))
+    second = house.decisions()["BTCUSDT", CLOSE_MS]
+    assert (second.verdict, second.evaluations > 1) == ("admitted", True)
+    assert len(house.decisions()) == len(SYMBOLS)
+
+
+def test_a_governor_that_never_answers_is_a_no(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}))
+    house.tell(bars(CLOSE_MS + HOUR_MS), signals(CLOSE_MS + HOUR_MS))
+    denied = house.decisions()["BTCUSDT", CLOSE_MS]
+    assert (denied.verdict, denied.gate) == ("denied", "governor")
+    assert len(house.decisions()) == 2 * len(SYMBOLS)
