@@ -24,7 +24,9 @@ from models.indicators import MARKET_STEPS, SYMBOL_STEPS
 from models.market import HORIZONS, RETURN_CLIP
 
 BARS_NEEDED = 256
-"""Closed bars before a symbol has features: recursive ones (RSI 28, ADX) have then forgotten their start."""
+"""Closed bars before a symbol has features: SMA 200, the 200-bar rank of ATR 14, and room for RSI 28 to settle."""
+HISTORY_BARS = 499
+"""Bars to load at the start: the most that a klines request of weight 2 returns."""
 ATR_PERIOD = 14
 STOP_ATR_MULTIPLE = 1.5
 FEATURE_ATR_BARS = 4
@@ -138,13 +140,13 @@ VOLATILITY = (
     _row("stop_distance", "w", _UNIT, 59, "the stop distance itself"),
     _row("atr_14", "volatility / w", (0.0, 5.0), 14, "true range of single bars against the stop distance"),
     _row("deviation_20", "(bb_upper - sma_20) / 2 / close / w", (0.0, 20.0), 19, "standard deviation of the close"),
-    _row("volatility_24", "volatility_24 / w", (0.0, 5.0), 24, "standard deviation of one-bar returns over 24 bars"),
+    _row("volatility_24", "volatility_24 / w", (0.0, 5.0), 23, "standard deviation of one-bar returns over 24 bars"),
     *(
         _row(
             f"volatility_{a}_{b}",
             f"volatility_{a} / volatility_{b} - 1",
             (-1.0, 5.0),
-            b,
+            b - 1,
             f"realised volatility, {a} against {b} bars",
         )
         for a, b in ((8, 24), (24, 96), (96, 168))
@@ -153,14 +155,14 @@ VOLATILITY = (
         "span_24",
         "span_sum_24 / 24 / volatility_24",
         (0.0, 20.0),
-        24,
+        23,
         "mean high-low span per standard deviation: choppy inside bars",
     ),
     _row(
         "volatility_rank",
         "volatility_rank_200 / 100",
         _UNIT,
-        213,
+        214,
         "share of the last 200 bars that were calmer (ATR 14 / close)",
     ),
 )
@@ -247,7 +249,7 @@ MARKET = (
         "btc_beta_168",
         "btc_correlation_168 * volatility_168 / btc_volatility_168",
         (-10.0, 10.0),
-        168,
+        167,
         "move expected per move of bitcoin",
     ),
     _row(
