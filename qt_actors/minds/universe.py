@@ -1,10 +1,10 @@
-"""Universe: which symbols are traded, by which rules.
+"""Universe: which symbols are traded, and by which of the exchange's rules.
 
-Owns: the chosen symbols and their rules.
-Hears: the exchange's rules (on request), requests for the universe, a venue that is back.
-Says: ``UniverseChosen`` to all who need it, and to whoever asks.
-Never: changes the symbols of a running trader; who is in and who is not, and why, is told once a start.
-On restart: asks for the rules again; others go on with what they were told.
+Owns: the universe chosen.
+Hears: rules and volumes from the gateway, the venue's coming back, requests of those who were restarted.
+Says: the universe, once, to all who work on its symbols.
+Never: changes it while the trader runs: every array in the house is in its order.
+On restart: asks for the rules again; the same rules and settings choose the same symbols.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from qt_actors.decisions.universe import choose_universe
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages.market import RulesLoaded, UniverseChosen
 from qt_actors.messages.requests import RulesLoadRequested, UniverseRequested
-from qt_actors.messages.system import VenueLost, VenueReady
+from qt_actors.messages.system import IncidentSeen, VenueLost, VenueReady
 from qt_actors.ports import Mailbox
 
-LOG = logging.getLogger("qt.universe")
-RETRY_REAL_MS = 2000
+log = logging.getLogger("qt.universe")
+
+ANSWER_REAL_MS_MAX = 30_000
 
 
 class UniverseWiring(msgspec.Struct, frozen=True, kw_only=True):
-    """What the universe needs from outside."""
+    """What the universe needs from outside; ``requested`` None means every symbol that is fit."""
 
-    settings: Settings
-    requested: tuple[str, ...] | None
-    """Symbols the user named; None = all."""
     gateway: Mailbox
     listeners: tuple[Mailbox, ...]
-    address_of: Callable[[str], Mailbox]
+    recorder: Mailbox
+    settings: Settings
+    requested: tuple[str, ...] | None
+    retry_real_ms_min: int = 500
+    retry_real_ms_max: int = 30_000
 
 
 class Universe(Actor):
@@ -45,54 +47,71 @@ class Universe(Actor):
         super().__init__()
         self._wiring = wiring
         self._chosen: UniverseChosen | None = None
-        self._asking: set[str] = set()
+        self._askers: list[Callable[[object], None]] = []
+        self._attempt = 0
+        self._listed = 0
 
     def on_start(self) -> None:
-        """Ask; asked again until it is answered."""
+        """Ask for the rules."""
         self._ask()
 
     def handle(self, message: object) -> None:
         """One case a message."""
         match message:
-            case RulesLoaded():
+            case RulesLoaded() if self._chosen is None:
                 self._choose(message)
-            case UniverseRequested(reply_to=reply_to):
-                if self._chosen is None:
-                    self._asking.add(reply_to)
-                else:
-                    self._wiring.address_of(reply_to).tell(self._chosen)
-            case VenueReady() | TimerFired(key="retry") if self._chosen is None:
+            case UniverseRequested() if self._chosen is not None:
+                self.reply(self._chosen)
+            case UniverseRequested(reply_to=path) if path not in {listener.path for listener in self._wiring.listeners}:
+                self._askers.append(self.reply_later())
+            case VenueReady() | TimerFired(key="ask") if self._chosen is None:
                 self._ask()
             case VenueLost() if self._chosen is None:
-                self.timer("retry", RETRY_REAL_MS, real=True)
+                self._ask_later()
             case _:
                 pass
 
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
         chosen = self._chosen
-        return {"symbols": len(chosen.symbols), "refused": len(chosen.refused)} if chosen else {"symbols": 0}
-
-    def _ask(self) -> None:
-        self._wiring.gateway.tell(RulesLoadRequested(reply_to=self.path))
-        self.timer("retry", 10 * RETRY_REAL_MS, real=True)
+        if chosen is None:
+            return {"symbols": 0, "attempts": self._attempt}
+        return {"symbols": len(chosen.symbols), "refused": len(chosen.refused), "listed": self._listed}
 
     def _choose(self, loaded: RulesLoaded) -> None:
-        if self._chosen is not None:
-            return
         wiring = self._wiring
+        self._listed = len(loaded.rules)
         chosen = choose_universe(
             loaded.rules, loaded.quote_volume_24h_usd, wiring.requested, wiring.settings, self.now_ms()
         )
         if not chosen.symbols:
-            LOG.error("no symbol may be traded: %s", "; ".join(f"{s} {why}" for s, why in chosen.refused.items())[:500])
-            self.timer("retry", 10 * RETRY_REAL_MS, real=True)
+            self._nothing(chosen)
             return
-        self.cancel_timer("retry")
         self._chosen = chosen
-        LOG.info("%d symbols are traded, %d are not", len(chosen.symbols), len(chosen.refused))
-        for symbol, why in list(chosen.refused.items())[:10]:
-            LOG.info("left out: %s, %s", symbol, why)
-        for listener in (*wiring.listeners, *(wiring.address_of(path) for path in self._asking)):
+        self.cancel_timer("ask")
+        log.info("%d of %d symbols are traded, %d refused", len(chosen.symbols), self._listed, len(chosen.refused))
+        for listener in wiring.listeners:
             listener.tell(chosen)
-        self._asking.clear()
+        for answer in self._askers:
+            answer(chosen)
+        self._askers.clear()
+
+    def _nothing(self, chosen: UniverseChosen) -> None:
+        """No symbol is fit: say why, and look again later."""
+        reasons = "; ".join(f"{symbol}: {reason}" for symbol, reason in sorted(chosen.refused.items())[:5])
+        detail = f"none of {self._listed} listed symbols may be traded ({reasons or 'the exchange lists none'})"
+        log.error("%s", detail)
+        self._wiring.recorder.tell(
+            IncidentSeen(kind="empty universe", subject=self.path, detail=detail, repaired=False, now_ms=self.now_ms())
+        )
+        self._ask_later()
+
+    def _ask(self) -> None:
+        self._wiring.gateway.tell(RulesLoadRequested(reply_to=self.path))
+        self.timer("ask", ANSWER_REAL_MS_MAX, real=True)
+
+    def _ask_later(self) -> None:
+        wiring = self._wiring
+        delay_ms = min(wiring.retry_real_ms_min * 2**self._attempt, wiring.retry_real_ms_max)
+        self._attempt = min(self._attempt + 1, 16)
+        self.timer("ask", delay_ms * (0.5 + self.random.random()), real=True)

@@ -28,12 +28,10 @@ from qt_actors.venue.rounds import Rounds
 class AccountWiring(msgspec.Struct, frozen=True, kw_only=True):
     """What the account needs from outside. A round costs 90 of 2400 weight a minute; this pace spends at most 65 %.
 
-    Attributes:
-        order_listeners: told of order and conditional events, and of fills that only the ledger told.
-        round_real_ms: between rounds nobody asked for; rounds_at_once: how many may follow each other without a pause.
-        round_refill_real_ms: how soon another one is allowed.
-        answer_real_ms_max: a round or a sync not answered by then is asked for again.
-        stream_real_ms_max: a fill in the ledger that the stream has not told by then was lost there.
+    order_listeners: told of order and conditional events, and of fills that only the ledger told.
+    round_real_ms: between rounds nobody asked for.
+    rounds_at_once, round_refill_real_ms: how many may follow without a pause, how soon another one is allowed.
+    answer_real_ms_max, stream_real_ms_max: a question unanswered, a fill untold by the stream by then is lost.
     """
 
     gateway: Mailbox
@@ -105,10 +103,8 @@ class Account(Actor):
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
         seen, told = self._snapshot, {"stream": self._connected_ms is not None, "fills_repaired": self._ledger.repaired}
-        if seen is None:
-            return told
-        orders = len(seen.orders) + len(seen.conditionals)
-        return {**told, "serial": seen.serial, "positions": len(seen.positions), "orders": orders}
+        orders = len(seen.orders) + len(seen.conditionals) if seen else 0
+        return {**told, "serial": self._serial, "positions": len(seen.positions) if seen else 0, "orders": orders}
 
     def _requested(self, message: object) -> None:
         match message:
@@ -126,7 +122,7 @@ class Account(Actor):
                 self._ledger.restart()
                 return  # asked again when the venue is back, or by the timers
             case VenueReady():
-                pass  # what was lost may be asked for again
+                pass
             case _:
                 return
         self._ask()
@@ -187,8 +183,8 @@ class Account(Actor):
 
     def _check_stream(self) -> None:
         """A stream that stays silent on a fill made after it connected is mute, whatever its socket says."""
-        lost = self._ledger.never_told()
-        if self._connected_ms is not None and any(fill.time_ms > self._connected_ms for fill in lost):
+        lost, since_ms = self._ledger.never_told(), self._connected_ms
+        if since_ms is not None and any(fill.time_ms > since_ms for fill in lost):
             self._incident(f"the private stream never told {len(lost)} fills, the ledger did", repaired=True)
             self._connected_ms = None
             self._wiring.streams.reopen("private", "it missed a fill")
