@@ -1,0 +1,221 @@
+"""The HTTP API (SPEC 15.1): what is seen comes from snapshot and journal, what is done goes to two mailboxes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from exporters.prometheus import CONTENT_TYPE, Metrics
+from qt_actors.edges.web import control, views
+from qt_actors.edges.web.control import Controls
+from qt_actors.edges.web.snapshot import Snapshot
+from qt_actors.kernel import ActorState
+from qt_actors.ports import JournalReader
+
+STATIC: Final = Path(__file__).parent / "static"
+ROWS_MAX: Final = 1000
+Limit = Annotated[int, Query(ge=1, le=ROWS_MAX, description="Newest rows to answer.")]
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API reads and whom it tells."""
+
+    snapshot: Callable[[], Snapshot]
+    tree: Callable[[], tuple[ActorState, ...]]
+    journal: JournalReader
+    metrics: Metrics
+    now_ms: Callable[[], int]
+    """The market's clock."""
+    controls: Controls
+
+
+class Json(JSONResponse):
+    """JSON in which what is not a number is null and Decimals are text."""
+
+    def render(self, content: Any) -> bytes:
+        """Encode."""
+        return msgspec.json.encode(content)
+
+
+def make_app(sources: Sources) -> FastAPI:
+    """Return the application."""
+    app = FastAPI(
+        title="Quantum Trader",
+        version=sources.snapshot().run.version,
+        description=f"{sources.snapshot().run.mode} on {sources.snapshot().run.market}. Reading is free; control needs "
+        "`Authorization: Bearer TOKEN` (QT_API_TOKEN, or the file api-token in QT_DATA_DIR).",
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=Json,
+    )
+    _add_faults(app)
+    _add_live(app, sources)
+    _add_history(app, sources)
+    _add_pages(app, sources)
+    control.add(app, sources.controls, sources.snapshot)
+    app.add_middleware(_Counted, metrics=sources.metrics)
+    return app
+
+
+def _add_faults(app: FastAPI) -> None:
+    """Every refusal is one JSON line: ``{"error": ...}``."""
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(_request: Request, error: StarletteHTTPException) -> Json:
+        text = error.detail if error.status_code != 404 or error.detail != "Not Found" else "no such path; see /docs"
+        return Json({"error": text}, error.status_code, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Json:
+        faults = (f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
+        return Json({"error": "; ".join(faults)[:500]}, 422)
+
+    @app.exception_handler(OSError)
+    async def unreadable(_request: Request, error: OSError) -> Json:  # edges.journal.JournalError
+        return Json({"error": str(error)}, 503)
+
+
+def _add_live(app: FastAPI, sources: Sources) -> None:
+    """Paths that read the snapshot: no file, no lock, no wait."""
+    started_s = time.monotonic()
+    seen = sources.snapshot
+
+    @app.get("/health", tags=["state"])
+    async def health() -> Response:
+        """Status, uptime in seconds, positions, the day's result, every model's state; 503 when unhealthy."""
+        told = views.health(seen(), sources.tree(), time.monotonic() - started_s)
+        return Json(told, 503 if told["status"] == "unhealthy" else 200)
+
+    @app.get("/api/signals/live", tags=["state"])
+    async def signals() -> Response:
+        """What the ensemble says of every symbol at the newest closed bar, calls first."""
+        return Json(views.live_signals(seen()))
+
+    @app.get("/api/positions", tags=["state"])
+    async def positions() -> Response:
+        """Open positions with their stop, target and trail as they rest on the exchange."""
+        return Json(views.held(seen(), sources.now_ms()))
+
+    @app.get("/api/ai/status", tags=["state"])
+    async def ai_status() -> Response:
+        """Every model: active, warmup, quarantined or missing, why, and its newest votes."""
+        return Json(views.ai_status(seen()))
+
+    @app.get("/api/risk", tags=["state"])
+    async def risk() -> Response:
+        """The safety governor's directive and how much of every limit is used."""
+        return Json(views.risk(seen()))
+
+    @app.get("/api/policy", tags=["state"])
+    async def policy() -> Response:
+        """The orchestrator's newest policy: minimum confidence and where it comes from."""
+        return Json(views.conductor(seen()))
+
+    @app.get("/api/tree", tags=["state"])
+    async def tree() -> Response:
+        """The supervision tree: every actor's state, restarts, mailbox and last message."""
+        return Json(views.tree(sources.tree()))
+
+
+def _add_history(app: FastAPI, sources: Sources) -> None:
+    """Paths that read the journal, on threads of their own."""
+    journal = sources.journal
+
+    @app.get("/api/trades", tags=["history"])
+    def trades(limit: Limit = 50) -> Response:
+        """Closed trades, newest first."""
+        return Json({"trades": views.money(journal.rows("trades", {"limit": limit}))})
+
+    @app.get("/api/decisions/{symbol}", tags=["history"])
+    def decisions(symbol: str, limit: Annotated[int, Query(ge=1, le=200)] = 5) -> Response:
+        """The symbol's decisions of the last bars, gate by gate: value against limit."""
+        rows = journal.rows("decisions", {"symbol": symbol.upper(), "limit": limit})
+        universe = sources.snapshot().universe
+        known = universe is not None and symbol.upper() in universe.symbols
+        if not rows and not known:
+            refused = universe.refused.get(symbol.upper()) if universe else None
+            raise HTTPException(404, f"symbol {symbol.upper()}: {refused or 'not traded here'}")
+        return Json({"symbol": symbol.upper(), "decisions": rows})
+
+    @app.get("/api/why", tags=["history"])
+    def why() -> Response:
+        """Where the newest bar's decisions ended, by gate, and what stops all of them at once."""
+        return Json(views.why(sources.snapshot(), journal.rows("funnel")))
+
+    @app.get("/api/pnl", tags=["history"])
+    def pnl(days: Annotated[int, Query(ge=1, le=400)] = 14) -> Response:
+        """Results by day and by symbol, and the exchange's own ledger by kind."""
+        told = {
+            "by_day": journal.rows("pnl_by_day", {"limit": days}),
+            "by_symbol": journal.rows("pnl_by_symbol"),
+            "ledger": journal.rows("income_by_kind"),
+        }
+        return Json({name: views.money(rows) for name, rows in told.items()})
+
+    @app.get("/api/equity", tags=["history"])
+    def equity(hours: Annotated[int, Query(ge=1, le=24 * 180)] = 24) -> Response:
+        """Equity over the last hours of market time, at most 720 points."""
+        span_ms = hours * 3_600_000
+        asked = {"since_ms": sources.now_ms() - span_ms, "step_ms": max(1, span_ms // 720), "limit": 720}
+        return Json({"equity": views.money(journal.rows("equity", asked))})
+
+    @app.get("/api/incidents", tags=["history"])
+    def incidents(limit: Limit = 50) -> Response:
+        """What went wrong, repaired or not."""
+        return Json({"incidents": journal.rows("incidents", {"limit": limit})})
+
+
+def _add_pages(app: FastAPI, sources: Sources) -> None:
+    @app.get("/metrics", tags=["state"])
+    def metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(sources.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(STATIC / "index.html", headers=_PAGE_HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return FileResponse(STATIC / "docs.html", headers=_PAGE_HEADERS)
+
+
+_PAGE_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _Counted:
+    """Counts requests by route and class of the answer; unknown paths are one route."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        code = 500
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.take("qt_http_requests_total", 1, route, f"{code // 100}xx")

@@ -1,0 +1,273 @@
+"""From snapshot to what a path answers: pure functions that return JSON-able dicts.
+
+Numbers are for reading; the journal keeps every digit. Times are ms UTC of the market's clock, ``_pct`` are fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from qt_actors.edges.web.snapshot import Snapshot
+from qt_actors.kernel import ActorState
+from qt_actors.messages.market import QuotesUpdated
+from qt_actors.messages.positions import Position, RestingOrder
+from qt_actors.messages.signals import Signal
+from qt_actors.messages.system import VenueLost
+
+Json = dict[str, Any]
+
+
+def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float) -> Json:
+    """Return the answer of ``/health``; ``status`` is starting, healthy, degraded or unhealthy, ``reasons`` say why."""
+    states = tuple(states)
+    dead, sick = _dead(snapshot, states), _sick(snapshot, states)
+    ready = snapshot.account is not None and snapshot.signals is not None
+    status = "unhealthy" if dead else "degraded" if sick else "healthy"
+    if not ready and status != "unhealthy":
+        status = "starting"
+    directive, account = snapshot.directive, snapshot.account
+    trading = "not yet decided" if directive is None else "allowed" if _entries(snapshot) else "stopped"
+    return {
+        "status": status,
+        "reasons": [*dead, *sick, *([] if ready else [_awaited(snapshot)])],
+        "uptime": round(uptime_s, 1),
+        "version": snapshot.run.version,
+        "mode": snapshot.run.mode,
+        "market": snapshot.run.market,
+        "profile": snapshot.run.profile,
+        "bar_interval": snapshot.run.bar_interval,
+        "active_positions": len(account.positions) if account else 0,
+        "daily_pnl": _number(directive.daily_pnl_usd) if directive else None,
+        "equity": _number(account.equity_usd) if account else None,
+        "symbols": len(snapshot.universe.symbols) if snapshot.universe else 0,
+        "entries": trading,
+        "entries_reason": directive.reason if directive else "",
+        "ai_status": {m["model"]: m["state"] for m in ai_status(snapshot)["models"]},
+        "ai_reasons": {m["model"]: m["reason"] for m in ai_status(snapshot)["models"] if m["reason"]},
+        "unprotected_seconds": snapshot.unprotected_s,
+    }
+
+
+def _awaited(snapshot: Snapshot) -> str:
+    return "waiting for the account" if snapshot.account is None else "waiting for the first closed bar"
+
+
+def _dead(snapshot: Snapshot, states: Iterable[ActorState]) -> list[str]:
+    told = [f"{s.path} has ended: {s.last_error}" for s in states if s.state == "ended" and s.last_error]
+    if isinstance(snapshot.venue, VenueLost):
+        told.append(f"exchange: {snapshot.venue.reason}")
+    told += [f"{h.subsystem}: {h.reason}" for h in snapshot.health.values() if h.health == 0]
+    return told
+
+
+def _sick(snapshot: Snapshot, states: Iterable[ActorState]) -> list[str]:
+    told = [f"{s.path} is being restarted: {s.last_error}" for s in states if s.state == "backoff"]
+    told += [f"{h.subsystem}: {h.reason}" for h in snapshot.health.values() if 0 < h.health < 100]
+    told += [f"stream {s.stream}: {s.reason or 'lost'}" for s in snapshot.streams.values() if not s.connected]
+    for model in ai_status(snapshot)["models"]:
+        if model["state"] != "active" and snapshot.signals is not None:
+            told.append(
+                f"model {model['model']} is {model['state']}" + (f": {model['reason']}" if model["reason"] else "")
+            )
+    if snapshot.protection and snapshot.protection.unprotected_symbols:
+        told.append(f"without full protection: {', '.join(snapshot.protection.unprotected_symbols)}")
+    return told
+
+
+def _entries(snapshot: Snapshot) -> bool:
+    directive = snapshot.directive
+    return bool(directive and directive.allow_trades and directive.allow_new_positions)
+
+
+def ai_status(snapshot: Snapshot) -> Json:
+    """Return every model that is meant to vote, with its state and how it answered to the newest bar."""
+    models = []
+    for name in snapshot.run.models:
+        told, votes = snapshot.models.get(name), snapshot.votes.get(name)
+        state = told.state if told else "warmup"
+        reason = told.reason if told else "its actor has not started yet"
+        if told and state != "active" and votes and votes.reason:
+            reason = votes.reason.removeprefix("warmup ") if state == "warmup" else reason
+        models.append(
+            {
+                "model": name,
+                "state": state,
+                "reason": reason,
+                "version": told.version if told else "",
+                "votes": msgspec.structs.asdict(votes) if votes else None,
+            }
+        )
+    active = sum(m["state"] == "active" for m in models)
+    quorum = max(2, int(0.75 * active)) if len(models) > 1 else 1
+    return {"models": models, "active": active, "quorum": quorum, "meant": len(models)}
+
+
+def live_signals(snapshot: Snapshot) -> Json:
+    """Return the signals of the newest bar, calls before holds, strongest first."""
+    told = snapshot.signals
+    if told is None:
+        return {"close_time_ms": None, "market_regime": None, "signals": []}
+    ranked = sorted(told.signals, key=lambda s: (s.action == "HOLD", -s.confidence, s.symbol))
+    return {
+        "close_time_ms": told.close_time_ms,
+        "market_regime": snapshot.regimes.market if snapshot.regimes else None,
+        "signals": [_signal(s) for s in ranked],
+    }
+
+
+def _signal(signal: Signal) -> Json:
+    return {**msgspec.structs.asdict(signal), "votes": [msgspec.structs.asdict(v) for v in signal.votes]}
+
+
+def held(snapshot: Snapshot, now_ms: int) -> Json:
+    """Return every open position with what protects it on the exchange."""
+    account = snapshot.account
+    if account is None:
+        return {"now_ms": now_ms, "positions": []}
+    marks = _marks(snapshot.quotes)
+    rows = [_position(p, snapshot, account.conditionals, marks, now_ms) for p in account.positions]
+    return {"now_ms": now_ms, "positions": sorted(rows, key=lambda r: -abs(r["notional_usd"]))}
+
+
+def _marks(quotes: QuotesUpdated | None) -> Mapping[str, float]:
+    return {} if quotes is None else dict(zip(quotes.symbols, quotes.mark.tolist(), strict=True))
+
+
+def _position(
+    position: Position,
+    snapshot: Snapshot,
+    conditionals: tuple[RestingOrder, ...],
+    marks: Mapping[str, float],
+    now_ms: int,
+) -> Json:
+    entry, quantity = float(position.entry_price), float(position.quantity)
+    heard = marks.get(position.symbol)
+    mark = heard if heard is not None and heard > 0 else float(position.mark_price)  # NaN is not > 0
+    ours = [o for o in conditionals if o.symbol == position.symbol]
+    stop, target = _first(ours, "STOP"), _first(ours, "TAKE_PROFIT")
+    trail = _first(ours, "TRAILING_STOP_MARKET")
+    trade = snapshot.trades.get(position.symbol)
+    unprotected = snapshot.protection.unprotected_symbols if snapshot.protection else ()
+    return {
+        "symbol": position.symbol,
+        "side": "LONG" if quantity > 0 else "SHORT",
+        "quantity": abs(quantity),
+        "entry_price": entry,
+        "mark_price": mark,
+        "notional_usd": abs(quantity) * mark,
+        "unrealized_pnl_usd": quantity * (mark - entry),
+        "unrealized_pnl_pct": (mark / entry - 1) * (1 if quantity > 0 else -1) if entry else None,
+        "liquidation_price": _number(position.liquidation_price) or None,
+        "margin_usd": _number(position.initial_margin_usd),
+        "stop_price": _number(stop.trigger_price) if stop else None,
+        "target_price": _number(target.trigger_price) if target else None,
+        "trail_callback_pct": float(trail.callback_pct) / 100 if trail and trail.callback_pct else None,
+        "trail_activate_price": _number(trail.activate_price) if trail else None,
+        "protected": stop is not None and position.symbol not in unprotected,
+        "opened_ms": trade.opened_ms if trade else None,
+        "age_s": max(0, now_ms - trade.opened_ms) / 1000 if trade else None,
+        "phase": trade.phase if trade else "unknown to the executor",
+        "leverage": trade.leverage if trade else None,
+        "confidence": trade.confidence if trade else None,
+        "risk_usd": _number(trade.risk_usd) if trade else None,
+        "adopted": trade.adopted if trade else None,
+        "decision_id": trade.decision_id if trade else None,
+    }
+
+
+def _first(orders: list[RestingOrder], kind: str) -> RestingOrder | None:
+    return next((o for o in orders if o.kind.startswith(kind)), None)
+
+
+def risk(snapshot: Snapshot) -> Json:
+    """Return the governor's directive, how much of each limit is used, and what is halted or paused."""
+    directive, state, account = snapshot.directive, snapshot.governor, snapshot.account
+    if directive is None:
+        return {"known": False, "reason": "the governor has not spoken yet"}
+    loss = max(Decimal(0), -directive.daily_pnl_usd)
+    return {
+        "known": True,
+        "risk_level": directive.risk_level,
+        "reason": directive.reason,
+        "allow_trades": directive.allow_trades,
+        "allow_new_positions": directive.allow_new_positions,
+        "leverage_multiplier": directive.leverage_multiplier,
+        "size_multiplier": directive.size_multiplier,
+        "equity_usd": _number(directive.equity_usd),
+        "available_usd": _number(account.available_usd) if account else None,
+        "daily_pnl_usd": _number(directive.daily_pnl_usd),
+        "daily_loss_limit_usd": _number(directive.daily_loss_limit_usd),
+        "daily_loss_used": _share(loss, directive.daily_loss_limit_usd),
+        "gross_notional_usd": _number(directive.gross_notional_usd),
+        "gross_limit_usd": _number(directive.gross_limit_usd),
+        "gross_used": _share(directive.gross_notional_usd, directive.gross_limit_usd),
+        "losing_streak": directive.losing_streak,
+        "halted": state.halted if state else None,
+        "halt_reason": state.halt_reason if state else None,
+        "paused": state.paused if state else None,
+        "unprotected_seconds": snapshot.unprotected_s,
+        "unprotected_symbols": list(snapshot.protection.unprotected_symbols) if snapshot.protection else [],
+        "request_weight_used": snapshot.budget.weight_ratio if snapshot.budget else None,
+        "market_regime": snapshot.regimes.market if snapshot.regimes else None,
+    }
+
+
+def conductor(snapshot: Snapshot) -> Json:
+    """Return the orchestrator's newest policy, every adjustment named."""
+    told = snapshot.policy
+    if told is None:
+        return {"known": False, "profile": snapshot.run.profile, "reason": "the orchestrator has not spoken yet"}
+    return {
+        "known": True,
+        "profile": snapshot.run.profile,
+        **msgspec.structs.asdict(told),
+        "adjustments": dict(told.adjustments),
+    }
+
+
+def tree(states: Iterable[ActorState]) -> Json:
+    """Return every actor of the supervision tree in start order."""
+    return {"actors": [msgspec.structs.asdict(s) for s in states]}
+
+
+def why(snapshot: Snapshot, funnel: list[Json]) -> Json:
+    """Return where the newest bar's decisions ended, and what stops all of them at once."""
+    stops = []
+    directive = snapshot.directive
+    if directive is not None and not _entries(snapshot):
+        stops.append(f"governor: {directive.reason}")
+    if isinstance(snapshot.venue, VenueLost):
+        stops.append(f"exchange: {snapshot.venue.reason}")
+    status = ai_status(snapshot)
+    if status["active"] < status["quorum"]:
+        stops.append(f"models: {status['active']} active, {status['quorum']} must agree")
+    return {
+        "close_time_ms": funnel[0]["close_time_ms"] if funnel else None,
+        "decisions": sum(row["decisions"] for row in funnel),
+        "admitted": sum(row["decisions"] for row in funnel if row["verdict"] == "admitted"),
+        "funnel": funnel,
+        "stops": stops,
+        "not_traded": dict(snapshot.universe.refused) if snapshot.universe else {},
+    }
+
+
+def money(rows: list[Json]) -> list[Json]:
+    """Return journal rows with their exact texts of money and quantity as numbers."""
+    return [{k: _maybe_number(k, v) for k, v in row.items()} for row in rows]
+
+
+def _maybe_number(key: str, value: Any) -> Any:
+    money_like = key.endswith(("_usd", "_price", "quantity")) or key == "commission"
+    return float(value) if money_like and isinstance(value, str) else value
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _share(part: Decimal, whole: Decimal) -> float | None:
+    return float(part / whole) if whole > 0 else None
