@@ -304,7 +304,7 @@ class Wires:
                 listeners=self.many(
                     "feed/market-data", "trading/executor", "judgement/governor", "judgement/orchestrator"
                 ),
-                address_of=self._runtime.address,
+                recorder=self["ground/recorder"],
             )
         )
 

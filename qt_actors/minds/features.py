@@ -94,7 +94,7 @@ class Features(Actor):
             close=frame.close,
             stop_distance=frame.stop_distance,
             adx=frame.adx,
-            slope=frame.slope,
+            slope=frame.channel_slope,
             volatility=frame.volatility,
             volatility_rank=frame.volatility_rank,
         )
