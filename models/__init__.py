@@ -2,15 +2,19 @@
 
 Data flows one way, and the same code runs in training, backtest and live trading:
 
-========================  =============================================================================================
-``indicators``            TA-Lib calls: in batch over a history, and as streaming handles bar by bar
-``features``              the table of scale-free features, ``batch_features``, ``FeatureStream``, ``feature_hash``
-``windows``               the last 128 bars as the networks see them: ``WindowBuffer`` serves, ``gather_windows`` trains
-``candles``               candle files of a folder, checked, repaired, merged; training only
-``labels``                triple barrier with the stop and target that the trader places, outcomes in R, weights
-``dataset``               all of it for a folder of candles: ``build_dataset``; training only
-``folds``                 purged and embargoed walk-forward spans
-========================  =============================================================================================
+=================  ===============================================================================================
+``bars``           the regular grid of bars, how holes are marked and bridged
+``indicators``     TA-Lib calls: in batch over a history, and as streaming handles bar by bar
+``market``         bitcoin, the market mean, breadth and dispersion, from the closes of all symbols
+``stop_distance``  w = 1.5 × ATR(14) on 4h bars / close: scales features and labels, sizes and stops trades
+``feature_table``  every feature's formula, range, warm-up and meaning; ``feature_hash``
+``features``       ``FeatureStream`` and, from ``feature_batch``, ``batch_features``: the table run both ways
+``windows``        the last 128 bars as the networks see them: ``WindowBuffer`` serves, ``gather_windows`` trains
+``candles``        candle files of folders, checked, repaired, merged; training only
+``labels``         triple barrier with the stop and target that the trader places, outcomes in R, weights
+``dataset``        all of it for folders of candles: ``build_dataset``; training only
+``folds``          purged and embargoed walk-forward spans
+=================  ===============================================================================================
 
 The trading process imports ``indicators``, ``features``, ``windows`` and ``registry`` only: numpy, msgspec and TA-Lib,
 no polars, torch or scikit-learn. Training::

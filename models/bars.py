@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from models.indicators import Floats, Times
 
 HOUR_MS = 3_600_000
-_CLOSE, _VOLUME = 3, 4
+OHLC = ("open", "high", "low", "close")
+CLOSE, VOLUME = 3, 4
+"""Columns of every float64[..., 5]: the prices in the order of ``OHLC``, then volume."""
 
 
 def usable_bars(ohlcv: Floats) -> NDArray[np.bool_]:
@@ -17,7 +19,7 @@ def usable_bars(ohlcv: Floats) -> NDArray[np.bool_]:
         low, high = ohlcv[..., 2], ohlcv[..., 1]
         inner = ohlcv[..., (0, 3)]
         ordered = (inner >= low[..., None]).all(axis=-1) & (inner <= high[..., None]).all(axis=-1)
-        whole: NDArray[np.bool_] = np.isfinite(ohlcv).all(axis=-1) & (low > 0) & (ohlcv[..., _VOLUME] >= 0) & ordered
+        whole: NDArray[np.bool_] = np.isfinite(ohlcv).all(axis=-1) & (low > 0) & (ohlcv[..., VOLUME] >= 0) & ordered
     return whole
 
 
@@ -35,8 +37,8 @@ def fill_gaps(ohlcv: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     last = np.maximum.accumulate(np.where(real, np.arange(len(ohlcv)), 0))
     filled = ohlcv[last]
     holes = ~real
-    filled[holes, :_VOLUME] = filled[holes, _CLOSE, None]
-    filled[holes, _VOLUME] = 0.0
+    filled[holes, :VOLUME] = filled[holes, CLOSE, None]
+    filled[holes, VOLUME] = 0.0
     return filled, real
 
 

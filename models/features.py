@@ -12,26 +12,34 @@ The symbol has no features at that bar, nor while more than ``FILLED_MAX`` of it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bars import HOUR_MS, check_grid, fill_gaps, usable_bars
+from models.bars import CLOSE, HOUR_MS, OHLC, VOLUME, check_grid, fill_gaps, usable_bars
+from models.feature_batch import (
+    VOLUME_LAG,
+    BatchFeatures,
+    bar_names,
+    batch_features,
+    calendar,
+    compute_batch,
+    regime_inputs,
+    table_columns,
+)
 from models.feature_table import (
     BARS_NEEDED,
     FEATURE_ATR_BARS,
     FEATURE_NAMES,
-    FEATURES,
     FILLED_MAX,
     HISTORY_BARS,
     feature_hash,
     feature_names,
 )
-from models.indicators import SYMBOL_STEPS, Floats, Handles, Names, Times, evaluate, price_scale, run_batch
+from models.indicators import OPENING_STEPS, SYMBOL_STEPS, Floats, Handles, Names, Times, price_scale, run_batch
 from models.market import HORIZONS, MarketContext, MarketStream, market_context, market_names
-from models.stop_distance import StopDistances, stop_distances
+from models.stop_distance import StopDistances
 from models.windows import WindowBuffer
 
 __all__ = [
@@ -49,33 +57,6 @@ __all__ = [
     "fill_gaps",
     "market_context",
 ]
-
-_DAY_MS = 24 * HOUR_MS
-_WEEK_MS = 7 * _DAY_MS
-_OHLC = ("open", "high", "low", "close")
-_CLOSE, _VOLUME = 3, 4
-_VOLUME_LAG = 14
-
-
-class BatchFeatures(NamedTuple):
-    """Everything computed from one symbol's history of T bars.
-
-    Attributes:
-        features: float32[T, F], NaN in rows that are not eligible; eligible, real: bool[T].
-        ohlcv: float64[T, 5], holes filled; stop_distance: w as float64[T].
-        adx (0-100), channel_slope (rise over 50 bars in stop distances), volatility (ATR 14 / close) and
-            volatility_rank (0-1): float64[T].
-    """
-
-    features: NDArray[np.float32]
-    eligible: NDArray[np.bool_]
-    real: NDArray[np.bool_]
-    ohlcv: Floats
-    stop_distance: Floats
-    adx: Floats
-    channel_slope: Floats
-    volatility: Floats
-    volatility_rank: Floats
 
 
 class FeatureFrame(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,97 +80,6 @@ class FeatureFrame(msgspec.Struct, frozen=True, kw_only=True):
     channel_slope: Floats
     volatility: Floats
     volatility_rank: Floats
-
-
-def batch_features(
-    ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS
-) -> NDArray[np.float32]:
-    """Features float32[T, F] of one symbol; see ``compute_batch``."""
-    return compute_batch(ohlcv, open_time_ms, market, interval_ms=interval_ms).features
-
-
-def compute_batch(
-    ohlcv: Floats, open_time_ms: Times, market: MarketContext, *, interval_ms: int = HOUR_MS
-) -> BatchFeatures:
-    """Features of one symbol's whole history; row t uses rows 0..t only.
-
-    Args:
-        ohlcv: float64[T, 5], NaN rows where a bar is missing, the first row whole.
-        open_time_ms: int64[T] on the regular grid of ``interval_ms``.
-        market: context whose grid contains these times.
-        interval_ms: of the bars.
-
-    Raises:
-        ValueError: the times are no regular grid, lie outside the context, or the first bar is unusable.
-    """
-    check_grid(open_time_ms, interval_ms)
-    filled, real = fill_gaps(ohlcv)
-    if not real[0]:
-        raise ValueError(
-            f"the first bar, opened at {open_time_ms[0]}, is missing or unusable; begin a history with a whole bar"
-        )
-    names = _history_names(filled, open_time_ms, market.at(open_time_ms), interval_ms)
-    missing = np.concatenate([np.zeros(BARS_NEEDED, dtype=np.int64), np.cumsum(~real)])
-    allowed = real & (missing[BARS_NEEDED:] - missing[:-BARS_NEEDED] <= FILLED_MAX)
-    allowed[: BARS_NEEDED - 1] = False
-    features, eligible = _features(names, allowed)
-    return BatchFeatures(
-        features=features,
-        eligible=eligible,
-        real=real,
-        ohlcv=filled,
-        stop_distance=names["w"],
-        **_regime_inputs(names),
-    )
-
-
-def _history_names(ohlcv: Floats, open_time_ms: Times, market: Names, interval_ms: int) -> Names:
-    """Every name of the table as float64[T]."""
-    scale = price_scale(ohlcv[:1, _CLOSE])
-    close = ohlcv[:, _CLOSE] * scale
-    names: Names = dict(market)
-    names.update((name, ohlcv[:, column] * scale) for column, name in enumerate(_OHLC))
-    names["volume"] = ohlcv[:, _VOLUME].copy()
-    names["previous_close"] = np.concatenate([close[:1], close[:-1]])
-    names["volume_14_ago"] = _lagged(names["volume"], _VOLUME_LAG)
-    run_batch(SYMBOL_STEPS, names)
-    for bars in HORIZONS:
-        names[f"move_{bars}"] = np.log(close / _lagged(close, bars))
-    names["w"] = stop_distances(names, open_time_ms, interval_ms, FEATURE_ATR_BARS * interval_ms)
-    names.update(_calendar(open_time_ms + interval_ms))
-    return names
-
-
-def _lagged(values: Floats, bars: int) -> Floats:
-    out = np.full(len(values), np.nan)
-    out[bars:] = values[:-bars]
-    return out
-
-
-def _calendar(close_time_ms: Times) -> Names:
-    return {"day_phase": close_time_ms % _DAY_MS / _DAY_MS, "week_phase": close_time_ms % _WEEK_MS / _WEEK_MS}
-
-
-def _features(names: Names, allowed: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The table's columns, float32[N, F], and which rows are whole and allowed; the others are NaN."""
-    table = np.empty((len(FEATURES), len(allowed)))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for row, feature in zip(table, FEATURES, strict=True):
-            np.clip(evaluate(feature.formula, names), feature.low, feature.high, out=row)
-        eligible = allowed & (names["w"] > 0) & np.isfinite(table).all(axis=0)
-    table[:, ~eligible] = np.nan
-    return np.ascontiguousarray(table.T, dtype=np.float32), eligible
-
-
-def _regime_inputs(names: Names) -> Names:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = names["slope_50"] * 50 / names["close"] / names["w"]
-    return {
-        "adx": names["adx_14"],
-        "channel_slope": slope,
-        "volatility": names["volatility"],
-        "volatility_rank": names["volatility_rank_200"] / 100,
-    }
 
 
 class FeatureStream:
@@ -242,8 +132,8 @@ class FeatureStream:
         self._feature_w = np.full(lanes, np.nan)
         self._buffer = WindowBuffer(lanes)
         raw = np.where(usable_bars(ohlcv)[..., None], ohlcv, np.nan)
-        context = market_context(self.symbols, open_time_ms, raw[..., _CLOSE])
-        self._market = MarketStream(self.symbols, context, raw[..., _CLOSE])
+        context = market_context(self.symbols, open_time_ms, raw[..., CLOSE])
+        self._market = MarketStream(self.symbols, context, raw[..., CLOSE])
         self._shared = {name: context.names[name][-BARS_NEEDED:] for name in ("btc_return", "market_return")}
         self._load(raw, context, open_time_ms)
 
@@ -251,14 +141,14 @@ class FeatureStream:
         """Fill the ring and open every symbol that has enough bars."""
         histories: dict[int, Names] = {}
         filled = np.full_like(raw, np.nan)
-        real = np.isfinite(raw[..., _CLOSE])
+        real = np.isfinite(raw[..., CLOSE])
         for lane in range(len(self.symbols)):
             if not real[lane].any():
                 continue
             first = int(np.argmax(real[lane]))
             filled[lane, first:], _ = fill_gaps(raw[lane, first:])
             self._have[lane] = len(open_time_ms) - first
-            self._price_scale[lane] = price_scale(filled[lane, first : first + 1, _CLOSE])[0]
+            self._price_scale[lane] = price_scale(filled[lane, first : first + 1, CLOSE])[0]
             if self._have[lane] >= BARS_NEEDED - 1:
                 times = open_time_ms[first:]
                 histories[lane] = self._open(lane, filled[lane, first:], times, context.at(times))
@@ -268,7 +158,8 @@ class FeatureStream:
 
     def _open(self, lane: int, ohlcv: Floats, open_time_ms: Times, market: Names) -> Names:
         """Start a symbol's stop distances; return what its handles are to be opened from."""
-        names = _history_names(ohlcv, open_time_ms, market, self._interval_ms)
+        names = bar_names(ohlcv, market)
+        run_batch(OPENING_STEPS, names)
         self._scales.open(lane, names, open_time_ms)
         if self._stops is not None:
             self._stops.open(lane, names, open_time_ms)
@@ -326,7 +217,7 @@ class FeatureStream:
             )
         self._buffer.replace(lane, filled, real)
         self._have[lane] = len(kept)
-        self._price_scale[lane] = price_scale(filled[:1, _CLOSE])[0]
+        self._price_scale[lane] = price_scale(filled[:1, CLOSE])[0]
         if len(kept) >= BARS_NEEDED - 1:
             self._open_from_buffer(lane, len(kept))
 
@@ -338,14 +229,14 @@ class FeatureStream:
     def _advance(self, bars: Floats) -> FeatureFrame:
         real = usable_bars(bars)
         before = self._buffer.ohlcv[:, -1]
-        known = np.isfinite(before[:, _CLOSE])
-        filled = np.where(real[:, None], bars, np.where(np.arange(5) == _VOLUME, 0.0, before[:, _CLOSE, None]))
+        known = np.isfinite(before[:, CLOSE])
+        filled = np.where(real[:, None], bars, np.where(np.arange(5) == VOLUME, 0.0, before[:, CLOSE, None]))
         filled[~known & ~real] = np.nan
         for lane in np.flatnonzero((self._have >= BARS_NEEDED - 1) & ~self._handles.opened).tolist():
             self._open_from_buffer(lane, int(self._have[lane]))
-        market = self._market.update(np.where(real, bars[:, _CLOSE], np.nan))
+        market = self._market.update(np.where(real, bars[:, CLOSE], np.nan))
         self._have += known | real
-        self._price_scale = np.where(known, self._price_scale, price_scale(filled[:, _CLOSE]))
+        self._price_scale = np.where(known, self._price_scale, price_scale(filled[:, CLOSE]))
         names = self._names(filled, before, market)
         self._buffer.append(filled, real, self._market.index)
         for bars_back in HORIZONS:
@@ -355,7 +246,7 @@ class FeatureStream:
         return self._frame(names, filled, real)
 
     def _move(self, bars_back: int) -> Floats:
-        close = self._buffer.ohlcv[:, :, _CLOSE]
+        close = self._buffer.ohlcv[:, :, CLOSE]
         if close.shape[1] <= bars_back:
             return np.full(len(close), np.nan)
         with np.errstate(invalid="ignore"):
@@ -366,13 +257,13 @@ class FeatureStream:
         """Every name of the table as float64[S], handles fed."""
         open_time_ms = self._last_open_ms + self._interval_ms
         names: Names = market_names(market, len(self.symbols))
-        names.update((name, filled[:, column] * self._price_scale) for column, name in enumerate(_OHLC))
-        names["volume"] = filled[:, _VOLUME].copy()
-        names["previous_close"] = before[:, _CLOSE] * self._price_scale
-        volumes = self._buffer.ohlcv[:, :, _VOLUME]
-        enough = volumes.shape[1] >= _VOLUME_LAG
-        names["volume_14_ago"] = volumes[:, -_VOLUME_LAG].copy() if enough else np.full(len(volumes), np.nan)
-        names.update(_calendar(np.full(len(self.symbols), open_time_ms + self._interval_ms)))
+        names.update((name, filled[:, column] * self._price_scale) for column, name in enumerate(OHLC))
+        names["volume"] = filled[:, VOLUME].copy()
+        names["previous_close"] = before[:, CLOSE] * self._price_scale
+        volumes = self._buffer.ohlcv[:, :, VOLUME]
+        enough = volumes.shape[1] >= VOLUME_LAG
+        names["volume_14_ago"] = volumes[:, -VOLUME_LAG].copy() if enough else np.full(len(volumes), np.nan)
+        names.update(calendar(np.full(len(self.symbols), open_time_ms + self._interval_ms)))
         with np.errstate(divide="ignore", invalid="ignore"):
             self._handles.update(names)
             names["w"] = self._scales.update(names, open_time_ms)
@@ -383,15 +274,15 @@ class FeatureStream:
         allowed = real & (self._have >= BARS_NEEDED) & self._handles.opened
         allowed &= (~self._buffer.real).sum(axis=1) <= FILLED_MAX
         allowed &= np.isfinite(names["stop"])
-        features, eligible = _features(names, allowed)
+        features, eligible = table_columns(names, allowed)
         self._feature_w = np.where(eligible, names["w"], np.nan)
         arrays = {
             "features": features,
             "have": np.minimum(self._have, BARS_NEEDED),
             "eligible": eligible,
-            "close": np.where(real, filled[:, _CLOSE], np.nan),
+            "close": np.where(real, filled[:, CLOSE], np.nan),
             "stop_distance": names["stop"].copy(),
-            **_regime_inputs(names),
+            **regime_inputs(names),
         }
         for array in arrays.values():
             array.setflags(write=False)

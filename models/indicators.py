@@ -129,6 +129,26 @@ def evaluate(formula: str, names: Names) -> Floats:
     return value
 
 
+def _feeding(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps whose outputs are inputs of calls, and what those need in turn."""
+    wanted = {name for step in steps if isinstance(step, Call) for name in step.inputs}
+    kept: list[Step] = []
+    for step in reversed(steps):
+        own, needs = (
+            ((step.name,), _compiled(step.formula).co_names)
+            if isinstance(step, Series)
+            else (step.outputs, step.inputs)
+        )
+        if wanted.intersection(own):
+            kept.append(step)
+            wanted.update(needs)
+    return tuple(reversed(kept))
+
+
+OPENING_STEPS = _feeding(SYMBOL_STEPS)
+"""What must run over a history before its handles can be opened."""
+
+
 def price_scale(first_close: Floats) -> Floats:
     """Power of two that brings a first close to 1024..2048; 1 where it is not positive and finite."""
     usable = np.isfinite(first_close) & (first_close > 0)

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.bars import fill_gaps
+from models.feature_batch import history_names
 from models.feature_table import FEATURES, FILLED_MAX
 from models.features import (
     BARS_NEEDED,
     BatchFeatures,
     FeatureFrame,
     FeatureStream,
-    _history_names,
     batch_features,
     compute_batch,
     feature_hash,
@@ -106,7 +106,7 @@ def test_every_documented_warmup_is_the_number_of_bars_before_the_first_value() 
     times = candles.open_time_ms // (4 * HOUR_MS) * (4 * HOUR_MS)
     times = times[0] + HOUR_MS * np.arange(len(times))
     context = market_context(candles.symbols, times, candles.ohlcv[..., 3])
-    names = _history_names(fill_gaps(candles.ohlcv[2])[0], times, context.at(times), HOUR_MS)
+    names = history_names(fill_gaps(candles.ohlcv[2])[0], times, context.at(times), HOUR_MS)
     scale_warm = next(feature.warmup for feature in FEATURES if feature.name == "stop_distance")
     found = {f.name: int(np.argmax(np.isfinite(evaluate(f.formula, names)))) for f in FEATURES}
     assert found["stop_distance"] == scale_warm
