@@ -39,6 +39,7 @@ from qt_actors.messages.policy import (
     ReservationReleased,
 )
 from qt_actors.messages.positions import AccountSnapshot, TradeClosed
+from qt_actors.messages.requests import UniverseRequested
 from qt_actors.messages.system import (
     ControlRequested,
     EquityMeasured,
@@ -59,6 +60,7 @@ ACCOUNT_AGE_MS_MAX = 45_000
 class GovernorWiring(msgspec.Struct, frozen=True, kw_only=True):
     """What the governor needs from outside."""
 
+    universe: Mailbox
     settings: Settings
     journal: Callable[[], JournalReader]
     recorder: Mailbox
@@ -90,6 +92,7 @@ class Governor(Actor):
         """Read what must not be forgotten; an entry may just have been made."""
         self._state = self._wiring.journal().governor_state()
         self._last_entry_ms = self.now_ms() if self._state else 0
+        self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._judge()
 
     def handle(self, message: object) -> None:

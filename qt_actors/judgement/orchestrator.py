@@ -33,6 +33,7 @@ from qt_actors.messages.policy import (
     Gate,
 )
 from qt_actors.messages.positions import AccountSnapshot, TradeChanged, TradeClosed
+from qt_actors.messages.requests import UniverseRequested
 from qt_actors.messages.signals import FeatureBatch, ModelVote, RegimesRead, Signals
 from qt_actors.ports import Mailbox
 
@@ -40,6 +41,7 @@ from qt_actors.ports import Mailbox
 class OrchestratorWiring(msgspec.Struct, frozen=True, kw_only=True):
     """What the orchestrator needs from outside."""
 
+    universe: Mailbox
     settings: Settings
     governor: Mailbox
     listeners: tuple[Mailbox, ...]
@@ -77,6 +79,7 @@ class Orchestrator(Actor):
     def on_start(self) -> None:
         """Begin with a cooldown, since an entry may just have been made."""
         self._last_entry_ms = self.now_ms()
+        self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._check_later()
 
     def on_stop(self) -> None:

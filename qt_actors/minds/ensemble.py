@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
 
 from config.settings import Settings
 from qt_actors.decisions.voting import log_line, signals_of
 from qt_actors.kernel import Actor, TimerFired
-from qt_actors.messages.signals import MODELS, FeatureBatch, Regime, RegimesRead, Votes
+from qt_actors.messages.signals import MODELS, FeatureBatch, Regime, RegimesRead, Signals, Votes
 from qt_actors.messages.system import Measured
 from qt_actors.ports import Mailbox
 
 LOG = logging.getLogger("qt.ensemble")
+LOGGED_MAX = 3
+"""Signals of a bar that are logged at INFO."""
 VOTE_DEADLINE_MS = 2000
 """Real time from the batch to the last vote waited for; a whole cycle takes about a tenth of it."""
 
@@ -90,8 +93,22 @@ class Ensemble(Actor):
         told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms())
         for listener in self._wiring.listeners:
             listener.tell(told)
-        for signal in told.signals:
-            if signal.action != "HOLD":
-                LOG.info(log_line(signal))
+        self._log(told)
         strongest = max((s.confidence for s in told.signals if s.action != "HOLD"), default=0.0)
         self._wiring.telemetry.tell(Measured(metric="qt_ensemble_confidence", value=strongest))
+
+    def _log(self, told: Signals) -> None:
+        """Log the bar in one line and its strongest signals in full; all of them at DEBUG."""
+        calls = sorted((s for s in told.signals if s.action != "HOLD"), key=lambda s: -s.confidence)
+        closed = datetime.fromtimestamp(told.close_time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        buys = sum(s.action == "BUY" for s in calls)
+        LOG.info(
+            "bar %s: %d symbols, %d BUY, %d SELL, %d HOLD",
+            closed,
+            len(told.signals),
+            buys,
+            len(calls) - buys,
+            len(told.signals) - len(calls),
+        )
+        for rank, signal in enumerate(calls):
+            LOG.log(logging.INFO if rank < LOGGED_MAX else logging.DEBUG, "%s", log_line(signal))

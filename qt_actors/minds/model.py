@@ -122,7 +122,7 @@ class ModelServer(Actor):
 
     def _abstentions(self, batch: FeatureBatch) -> tuple[str, ...]:
         if self._served is None or self._state == "quarantined":
-            return (f"{self._state}: {self._reason}",) * len(batch.symbols)
+            return (self._state,) * len(batch.symbols)
         need = batch.need
         pairs = zip(batch.have.tolist(), batch.eligible.tolist(), strict=True)
         return tuple(

@@ -23,6 +23,7 @@ from qt_actors.decisions.trade_reports import closed_line, placed_line
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
+from qt_actors.messages.requests import UniverseRequested
 from qt_actors.messages.system import IncidentSeen
 from qt_actors.ports import JournalReader, Mailbox
 from qt_actors.trading.dispatch import Dispatch, Owner
@@ -36,6 +37,7 @@ Told = orders.OrderUpdated | orders.ConditionalUpdated | orders.Fill
 class ExecutorWiring(msgspec.Struct, frozen=True, kw_only=True):
     """What the executor needs from outside."""
 
+    universe: Mailbox
     gateway: Mailbox
     recorder: Mailbox
     governor: Mailbox
@@ -78,6 +80,7 @@ class Executor(Actor):
                 self._apply(
                     trade_life.on_leverage_refused(trade, "interrupted before anything was sent", self.now_ms())
                 )
+        self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._wiring.account.tell(positions.SnapshotRequested(reason="executor started"))
 
     def handle(self, message: object) -> None:
@@ -130,9 +133,12 @@ class Executor(Actor):
         return {"trades": len(alive), "entries": self._entries}
 
     def _enter(self, decision: policy.Decision) -> None:
+        """Begin the trade, unless the symbol is taken or this decision was ever acted upon: the journal remembers."""
         plan = decision.plan
         held = self._trades.get(decision.symbol)
-        if plan is None or (held is not None and held.phase not in ENDED):
+        taken = held is not None and (held.phase not in ENDED or held.decision_id == decision.decision_id)
+        acted = {"decision_id": decision.decision_id}
+        if plan is None or taken or self._wiring.journal().rows("intents_of", acted):
             self._wiring.governor.tell(
                 policy.ReservationReleased(
                     decision_id=decision.decision_id, symbol=decision.symbol, outcome="a trade is already there"

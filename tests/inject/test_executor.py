@@ -32,9 +32,14 @@ class Past:
 
     def __init__(self, *trades):
         self.trades = trades
+        self.acted = set()
 
     def open_trades(self):
         return self.trades
+
+    def rows(self, question, parameters):
+        assert question == "intents_of"
+        return [{}] if parameters["decision_id"] in self.acted else []
 
 
 class House:
@@ -158,6 +163,13 @@ def test_every_command_carries_the_fence_and_the_path_of_this_incarnation(house)
 def test_one_decision_admitted_twice_places_one_entry(house):
     house.tell(EntryAdmitted(decision=a_decision()), EntryAdmitted(decision=a_decision()))
     assert len(house.sent(orders.SetLeverage)) == 1
+    assert house.governor.expect(ReservationReleased).outcome == "a trade is already there"
+
+
+def test_a_decision_acted_upon_before_a_restart_is_never_acted_upon_again(house):
+    house.past.acted = {a_decision().decision_id}
+    house.tell(EntryAdmitted(decision=a_decision()))
+    assert not house.sent(orders.SetLeverage)
     assert house.governor.expect(ReservationReleased).outcome == "a trade is already there"
 
 
