@@ -123,6 +123,15 @@ def test_a_book_that_would_be_liquidated_before_its_stops_is_refused(facts):
     assert "account_liquidation" in refused_by(asked(facts, book, profile="NONE"))
 
 
+def test_what_is_left_after_the_worst_case_must_be_more_than_the_maintenance_margin(facts):
+    plan = facts.plan()
+    edge = plan_loss(plan) + plan.notional_usd * Decimal("0.004")
+    book = facts.holdings_book(directive=facts.directive(equity_usd=edge))
+    assert "account_liquidation" in refused_by(asked(facts, book, plan))
+    richer = facts.holdings_book(directive=facts.directive(equity_usd=edge + Decimal("0.01")))
+    assert "account_liquidation" not in refused_by(asked(facts, richer, plan))
+
+
 def test_a_holding_whose_leverage_table_is_not_known_refuses(facts):
     answers = asked(facts, facts.holdings_book(holdings=(facts.holding("XRPUSDT"),)))
     assert refused_by(answers) == ["account_liquidation"]

@@ -82,6 +82,16 @@ def test_an_edge_that_does_not_cover_its_cost_is_refused_by_cost(facts):
     assert (cost.value, cost.limit) == ("0.130 %", "< 0.082 % expected edge")
 
 
+def test_the_exposure_already_there_bounds_the_size(facts):
+    assert decided(facts, book=facts.book(gross_notional_usd=Decimal(44_990))).gate == "gross_limit"
+    assert decided(facts, book=facts.book(gross_notional_usd=Decimal(43_000))).plan.notional_usd <= 2000
+    assert decided(facts, book=facts.book(available_usd=Decimal("0.5"))).gate == "margin"
+
+
+def test_leverage_that_the_stop_leaves_alone_needs_no_note(facts):
+    assert next(g.note for g in decided(facts).gates if g.name == "liquidation") == ""
+
+
 def test_a_signal_without_edge_is_refused_by_kelly(facts):
     assert decided(facts, facts.signal(edge_r=-0.01)).gate == "kelly"
 

@@ -128,6 +128,13 @@ def test_funding_is_normalised_so_that_an_hourly_rate_is_refused_at_an_eighth(fa
     assert gates.funding(case_with(facts, rules__funding_interval_hours=4, quote__funding_rate=0.005)).passed
 
 
+def test_what_may_change_within_the_bar_is_transient_and_what_may_not_is_not(facts):
+    lasting = {"freshness", "confidence", "position", "rules", "stop", "funding"}
+    for ask in gates.ENTRY_GATES:
+        assert ask(facts.case()).transient == (ask.__name__ not in lasting), ask.__name__
+    assert gates.position(case_with(facts, book__held=None)).transient
+
+
 def signal_like(facts, action: str, agree: int, quorum: int) -> Signal:
     return facts.signal(action, agree=agree, active=4, quorum=quorum)
 

@@ -77,7 +77,7 @@ def test_losses_in_a_row_step_down_and_five_stop(facts, streak, level):
 )
 def test_gross_notional_steps_down_and_stops_above_45_000(facts, gross, level):
     word = said(facts, condition(gross=gross))
-    assert (word.risk_level, word.gross_limit_usd) == (level, 45_000)
+    assert (word.risk_level, word.gross_limit_usd, word.gross_notional_usd) == (level, 45_000, Decimal(gross))
 
 
 def test_the_profiles_multiple_of_equity_limits_a_small_account(facts):

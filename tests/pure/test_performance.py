@@ -48,6 +48,12 @@ def test_a_losing_streak_ends_with_a_gain_and_outlives_an_even_trade():
 
 def test_old_results_fade():
     assert record_of(*[-1.0] * 50, *[1.0] * 200).win_rate > 0.85
+    once = record_of(-1.0)
+    assert record_of(-1.0, *[0.0] * 50).sum_r == pytest.approx(once.sum_r / 2)
+
+
+def test_expectancy_is_drawn_towards_zero_by_twenty_even_trades():
+    assert record_of(*[1.0] * 3).expectancy_r == pytest.approx(3 / 23, rel=0.02)
 
 
 def test_the_result_is_net_of_fees_over_the_risk(facts):

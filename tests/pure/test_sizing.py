@@ -110,7 +110,7 @@ def test_no_edge_is_no_size(facts, edge):
 
 
 def test_a_multiplier_of_zero_is_no_size(facts):
-    assert sized(facts, size_multiplier=0.0).name == "risk"
+    assert (sized(facts, size_multiplier=0.0).name, sized(facts, size_multiplier=0.0).transient) == ("risk", True)
     assert sized(facts, confidence=0.1, settings=facts.settings(RM_LOW_CONF_MULT=0)).name == "risk"
 
 
@@ -162,7 +162,13 @@ def test_available_margin_bounds_the_size_or_refuses_it(facts):
     made = sized(facts, available="100")
     assert made.margin_usd == Decimal(95)
     assert made.clamped_by[-1] == "available margin"
-    assert sized(facts, available="0.5").name == "margin"
+    gate = sized(facts, available="0.5")
+    assert (gate.name, gate.value, gate.limit, gate.transient) == (
+        "margin",
+        "$0.50 available",
+        "≥ $0.92 at 30×",
+        True,
+    )
 
 
 def test_a_wide_stop_lowers_the_leverage_and_says_so(facts):

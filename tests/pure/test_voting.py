@@ -221,6 +221,17 @@ def test_an_answer_to_another_bar_or_about_other_symbols_is_no_vote(facts):
     assert silence(facts, [other_symbols]) == (None, "other symbols")
 
 
+def test_a_model_that_abstains_says_why_or_at_least_that_it_does(facts):
+    answer = votes_of(batch_of(3), "xgb", 1)
+    silent = msgspec.structs.replace(
+        answer, actions=np.full(3, -1, np.int8), abstentions=("out of distribution", "", "")
+    )
+    assert silence(facts, [silent]) == (None, "out of distribution")
+    assert silence(facts, [msgspec.structs.replace(silent, abstentions=("", "", ""))]) == (None, "abstains")
+    objecting = msgspec.structs.replace(silent, actions=np.full(3, 2, np.int8))
+    assert silence(facts, [objecting]) == (None, "out of distribution")
+
+
 def test_a_vote_that_is_not_a_number_is_no_vote(facts):
     batch = batch_of(3)
     answer = votes_of(batch, "xgb", 1)
