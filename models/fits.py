@@ -44,7 +44,7 @@ class Candidate(NamedTuple):
     def raw(self, rows: Rows, batch: int = 4096) -> NDArray[np.float32]:
         """Uncalibrated float32[len(rows), 3]."""
         parts = [self.answer(self.inputs(rows[start : start + batch])) for start in range(0, len(rows), batch)]
-        return np.concatenate(parts)
+        return np.concatenate(parts).astype(np.float32, copy=False)
 
 
 class Job(NamedTuple):
@@ -68,7 +68,8 @@ class Job(NamedTuple):
 
 
 def _evened(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (weights / weights.mean()).astype(np.float32)
+    evened: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
+    return evened
 
 
 def _features(dataset: Dataset, rows: Rows) -> FeatureRows:
@@ -131,7 +132,7 @@ def fit_patchtst(job: Job) -> Candidate:
 
     sizes, loop = job.settings or (
         patchtst.PatchTSTSettings(horizon=FORECAST_BARS),
-        train_network.LoopSettings(round_rows=16_384, rounds_max=16, patience=4),  # a row costs ten of N-HiTS
+        train_network.LoopSettings(round_rows=16_384, rounds_max=10, patience=4),  # a row costs ten of N-HiTS
     )
     return _fit_network("patchtst", lambda: patchtst.PatchTST(sizes), sizes, loop, job)
 
@@ -155,7 +156,8 @@ def _fit_network(name: str, build: Callable[[], Any], sizes: Any, loop: Any, job
 
     def answer(windows: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
-            return np.asarray(fitted.network(torch.from_numpy(windows))[0].numpy(), dtype=np.float32)
+            said: NDArray[np.float32] = fitted.network(torch.from_numpy(windows))[0].numpy()
+        return said
 
     found: Parameters = {
         **sizes._asdict(),

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own documentation calls it F
 
 _REVIN_EPSILON = 1e-5
 
@@ -28,6 +29,8 @@ class PatchTSTSettings(NamedTuple):
         patch, stride: bars a token spans and bars between tokens: floor((L - patch) / stride) + 2 tokens with the end
             padding.
         width: d_model; heads, inner (d_ff), layers: of the encoder; quantiles: levels of the path that are forecast.
+        squeeze: numbers a channel is brought down to before the action head, which otherwise has 2 570 inputs a class
+            and learns them by heart (validation log-loss 1.03 against .975).
     """
 
     length: int = 128
@@ -41,6 +44,7 @@ class PatchTSTSettings(NamedTuple):
     layers: int = 3
     dropout: float = 0.2
     head_dropout: float = 0.3
+    squeeze: int = 8
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
 
     @property
@@ -162,7 +166,10 @@ class PatchTST(nn.Module):
         flat, moments = settings.width * settings.tokens, 2 * settings.channels
         self.moments = nn.BatchNorm1d(moments, affine=False)
         self.dropout = nn.Dropout(settings.head_dropout)
-        self.action = nn.Linear(settings.channels * flat + moments, 3)
+        self.squeeze = nn.Linear(flat, settings.squeeze)
+        self.action = nn.Linear(settings.channels * settings.squeeze + moments, 3)
+        nn.init.zeros_(self.action.weight)
+        nn.init.zeros_(self.action.bias)
         self.path = nn.Linear(flat + moments, len(settings.quantiles) * settings.horizon)
 
     def scores(self, window: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,7 +178,8 @@ class PatchTST(nn.Module):
         tokens, mean, deviation = self.backbone(window.transpose(1, 2))
         moments = self.moments(torch.cat([mean.flatten(1), torch.log(deviation.flatten(1))], dim=1))
         flat = self.dropout(tokens.transpose(2, 3).flatten(2))
-        logits = self.action(torch.cat([flat.flatten(1), moments], dim=1))
+        votes = F.gelu(self.squeeze(flat)).flatten(1)
+        logits = self.action(torch.cat([votes, moments], dim=1))
         path = self.path(torch.cat([flat[:, 0], moments], dim=1))
         return logits, path.reshape(-1, len(s.quantiles), s.horizon)
 

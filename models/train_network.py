@@ -157,7 +157,7 @@ class _Run:
         labels = torch.from_numpy(rows.labels[batch].astype(np.int64)).to(self.device)
         weights = torch.from_numpy(rows.weights[batch].astype(np.float32)).to(self.device)
         path = torch.from_numpy(rows.paths[batch]).to(self.device)
-        logits, forecast = self.network.scores(windows)  # type: ignore[operator]  # Module's attributes are tensors to mypy
+        logits, forecast = self.network.scores(windows)
         action = (F.cross_entropy(logits, labels, reduction="none") * weights).mean()
         loss = action + self.loop.forecast_weight * pinball(forecast, path, self.levels)
         self.optimizer.zero_grad()

@@ -13,6 +13,7 @@ all are there, so a run that dies leaves what was before, and networks go on fro
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from models.calibration import CallScale, VectorScaling, fit_call_scale, fit_vec
 from models.dataset import Dataset, build_dataset
 from models.fits import FITS, Candidate, Job, Rows
 from models.folds import FoldEdges, walk_forward
-from models.registry import CLASSES, MODEL_NAMES, DataRange, Manifest, Parity, Span, sha256_of
+from models.registry import CLASSES, MODEL_NAMES, DataRange, Manifest, Metrics, Parity, Span, sha256_of
 from models.windows import CHANNELS, WINDOW_BARS
 
 DAY_MS = 86_400_000
@@ -39,7 +40,7 @@ FULL_SPAN_DAYS = 5 * 365
 EMBARGO_MS = 2 * DAY_MS
 """Kept free between spans, beside the purge of every label that reaches over an edge."""
 PARITY_ROWS = 10_000
-CLASS_ROWS_MIN = 50
+CLASS_ROWS_MIN = 20
 
 
 class TrainingError(Exception):
@@ -133,22 +134,10 @@ def train(
     staging.mkdir(parents=True, exist_ok=True)
     manifests: dict[str, Manifest] = {}
     for name in models:
+        checkpoint = staging / f"{name}-{_data_digest(dataset, parts)}.checkpoint"
         with tqdm(desc=name, unit=" rounds", mininterval=1.0, disable=not progress) as bar:
-
-            def tick(loss: float, bar: tqdm = bar) -> None:
-                bar.update()
-                bar.set_postfix(validation=f"{loss:.5f}", refresh=False)
-
-            job = Job(
-                dataset,
-                parts.train,
-                parts.validation,
-                seed,
-                threads,
-                staging / f"{name}.checkpoint",
-                tick,
-                (settings or {}).get(name),
-            )
+            own = (settings or {}).get(name)
+            job = Job(dataset, parts.train, parts.validation, seed, threads, checkpoint, _ticking(bar), own)
             candidate = FITS[name](job)
         manifests[name] = _finish(candidate, dataset, parts, spans, export, staging / f"{name}.onnx", interval, seed)
     for name in models:  # the manifest last: until it is moved, the file is refused for its sha256
@@ -156,6 +145,21 @@ def train(
         (staging / f"{name}.json").replace(out_dir / f"{name}.json")
     shutil.rmtree(staging)
     return manifests
+
+
+def _ticking(bar: tqdm) -> Callable[[float], None]:
+    def tick(loss: float) -> None:
+        bar.update()
+        bar.set_postfix(validation=f"{loss:.5f}", refresh=False)
+
+    return tick
+
+
+def _data_digest(dataset: Dataset, parts: Split) -> str:
+    """Names the rows a network is fitted on, so that a checkpoint is never continued on others."""
+    told = [dataset.feature_hash, dataset.symbols, dataset.interval_ms, len(dataset.labels)]
+    told += [(len(rows), int(rows[0]), int(rows[-1])) for rows in parts]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
 def _check(dataset: Dataset, parts: Split) -> None:
@@ -183,7 +187,9 @@ def _finish(
     """Calibrate, judge and write one candidate's file and manifest at ``path``."""
     raw = candidate.raw(parts.calibration)
     labels = dataset.labels[parts.calibration].astype(np.int64)
-    scaling = fit_vector_scaling(raw, labels, dataset.weights[parts.calibration].astype(np.float64))
+    scaling = fit_vector_scaling(
+        raw, labels
+    )  # every row as it is served: weights favour labels that end soon, so not HOLD
     scale = fit_call_scale(scaling.apply(raw))
     tested = scaling.apply(candidate.raw(parts.test))
     figures = evaluation.metrics(tested, evaluation.class_mix(labels), outcomes(dataset, parts.test))
@@ -232,7 +238,7 @@ def _manifest(
     edges: FoldEdges,
     scaling: VectorScaling,
     scale: CallScale,
-    figures: evaluation.Metrics,
+    figures: Metrics,
     exported: Export,
     path: Path,
     *,
