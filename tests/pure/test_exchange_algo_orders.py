@@ -252,6 +252,7 @@ def test_a_stop_limit_rests_as_a_child_and_finishes_with_it() -> None:
     assert desk.engine.open_order(name, desk.now_ms)["type"] == "LIMIT"
     assert desk.engine.query_algo_order({"clientAlgoId": "sl"}, desk.now_ms)["algoStatus"] == "TRIGGERED"
     assert refused(lambda: desk.engine.cancel_algo_order({"clientAlgoId": "sl"}, desk.now_ms)) == -2011
+    desk.engine = Engine.restore(desk.engine.save(), ExchangeRules.default(), desk.events.append)
     desk.engine.cancel_order(name, desk.now_ms)
     assert (desk.events[-1]["o"]["X"], desk.events[-1]["o"]["aq"]) == ("FINISHED", "0")
 

@@ -162,6 +162,24 @@ def test_an_order_that_reduces_needs_no_margin() -> None:
     assert desk.held() == 0
 
 
+@pytest.mark.parametrize(("wallet", "fits"), [("3314", False), ("3316", True)])
+def test_an_order_costs_its_margin_and_what_it_loses_against_the_mark_at_once(wallet: str, fits: bool) -> None:
+    """Buying 1 at 60,300 with the mark at 60,000: 60,300 / 20 + 300 = 3,315."""
+    desk = Desk(wallet)
+    if fits:
+        assert desk.order("BUY", "1", "60300")["status"] == "NEW"
+    else:
+        assert refused(lambda: desk.order("BUY", "1", "60300")) == -2019
+
+
+def test_profit_that_is_not_realised_can_be_bound_but_not_taken_out() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.1")
+    desk.quote("61000")
+    assert usdt(desk)["availableBalance"] == "9791.98999500"
+    assert usdt(desk)["maxWithdrawAmount"] == "9691.99999500"
+
+
 @pytest.mark.parametrize("side", ["BUY", "SELL"])
 @pytest.mark.parametrize("margin_type", ["CROSSED", "ISOLATED"])
 def test_a_position_is_liquidated_at_its_liquidation_price_and_not_before(side: str, margin_type: str) -> None:
@@ -227,6 +245,16 @@ def test_a_liquidation_that_leaves_money_takes_only_its_fee() -> None:
     sold = Decimal("59499.9")
     left = 4000 - Decimal("60000.1") * Decimal("1.0005") + sold * Decimal("0.9995") - sold * Decimal("0.0125")
     assert desk.engine.wallet() == left
+
+
+def test_the_insurance_fund_pays_what_a_liquidation_leaves_below_zero() -> None:
+    """Sold just above the bankruptcy price of 56,030.1: the commission alone takes the wallet below zero."""
+    desk = Desk("4000")
+    desk.order("BUY", "1")
+    desk.quote("56031")
+    last = desk.engine.income({"incomeType": "INSURANCE_CLEAR"}, desk.now_ms)[-1]
+    assert Decimal(last["income"]) > 25
+    assert desk.engine.wallet() == desk.engine.income_total() == 0
 
 
 def test_an_isolated_liquidation_leaves_the_rest_of_the_wallet_alone() -> None:
