@@ -50,12 +50,17 @@ def warmup(case: Case) -> Gate:
 
 
 def freshness(case: Case) -> Gate:
-    """Is the signal younger than one bar? A signal from the future is no signal either."""
+    """Is the signal younger than one bar? One from the future is none either, until the clocks agree again."""
     signal = case.signal
     life = signal.expires_ms - signal.close_time_ms
     age = case.now_ms - signal.close_time_ms
-    passed = 0 <= age < life
-    return Gate(name="freshness", passed=passed, value=seconds(age), limit=f"0 s to {seconds(life)} after the close")
+    return Gate(
+        name="freshness",
+        passed=0 <= age < life,
+        value=seconds(age),
+        limit=f"0 s to {seconds(life)} after the close",
+        transient=age < 0,
+    )
 
 
 def consensus(signal: Signal) -> Gate:

@@ -133,6 +133,7 @@ def test_what_may_change_within_the_bar_is_transient_and_what_may_not_is_not(fac
     for ask in gates.ENTRY_GATES:
         assert ask(facts.case()).transient == (ask.__name__ not in lasting), ask.__name__
     assert gates.position(case_with(facts, book__held=None)).transient
+    assert gates.freshness(case_with(facts, now_ms=1_699_999_999_999)).transient
 
 
 def signal_like(facts, action: str, agree: int, quorum: int) -> Signal:
