@@ -241,6 +241,8 @@ class Wires:
                 governor=self["judgement/governor"],
                 listeners=self.many("ground/recorder", "ground/telemetry", "oversight/web"),
                 quote_age_ms_max=int(QUOTE_AGE_REAL_MS_MAX * speed),
+                telemetry=self["ground/telemetry"],
+                monotonic_s=self._runtime.monotonic_s,
             )
         )
 
@@ -273,6 +275,7 @@ class Wires:
             recorder=self["ground/recorder"],
             telemetry=self["ground/telemetry"],
             watchers=self.many("oversight/web"),
+            monotonic_s=self._runtime.monotonic_s,
         )
         return lambda: ModelServer(wiring)
 
@@ -284,6 +287,7 @@ class Wires:
                 feed=self["feed/market-data"],
                 listeners=self.many("minds/ensemble", "judgement/orchestrator", "minds/regime", *models),
                 telemetry=self["ground/telemetry"],
+                monotonic_s=self._runtime.monotonic_s,
             )
         )
 

@@ -11,7 +11,7 @@ On restart: cooldown begins anew; until account, quotes and directive are heard 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -20,6 +20,7 @@ from config.settings import Settings
 from qt_actors.decisions import chain
 from qt_actors.decisions.facts import BookFacts, SymbolFacts, quote_at
 from qt_actors.decisions.performance import UNTRIED, Performance, after_trade, after_votes, result_r
+from qt_actors.decisions.policy import policy_of
 from qt_actors.decisions.trade_life import ENDED
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages.market import BarsClosed, QuotesUpdated, SymbolRules, UniverseChosen
@@ -35,6 +36,7 @@ from qt_actors.messages.policy import (
 from qt_actors.messages.positions import AccountSnapshot, TradeChanged, TradeClosed
 from qt_actors.messages.requests import UniverseRequested
 from qt_actors.messages.signals import FeatureBatch, ModelVote, RegimesRead, Signals
+from qt_actors.messages.system import Measured
 from qt_actors.ports import Mailbox
 
 
@@ -45,8 +47,10 @@ class OrchestratorWiring(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     governor: Mailbox
     listeners: tuple[Mailbox, ...]
-    """Told of every ``DecisionsMade``."""
+    """Told of every ``DecisionsMade`` and of the policy of each bar."""
     quote_age_ms_max: int
+    telemetry: Mailbox
+    monotonic_s: Callable[[], float]
 
 
 class Orchestrator(Actor):
@@ -64,6 +68,7 @@ class Orchestrator(Actor):
         self._regimes: RegimesRead | None = None
         self._signals: Signals | None = None
         self._bar: BarsClosed | None = None
+        self._bar_heard_s = 0.0
         self._decided_ms = 0
         self._made: dict[str, Decision] = {}
         self._queue: list[Decision] = []
@@ -92,7 +97,7 @@ class Orchestrator(Actor):
         match message:
             case BarsClosed():
                 self._close_bar()
-                self._bar = message
+                self._bar, self._bar_heard_s = message, self._wiring.monotonic_s()
             case Signals():
                 self._decide(message)
             case EntryAdmitted(decision=decision) | EntryDenied(decision=decision):
@@ -143,6 +148,19 @@ class Orchestrator(Actor):
             signals, self._facts(), self._book(), self._wiring.settings, self.now_ms(), trace=self.trace
         )
         self._settle(made)
+        self._publish_policy(signals)
+        if self._bar is not None and self._bar.close_time_ms == signals.close_time_ms:
+            seconds = self._wiring.monotonic_s() - self._bar_heard_s
+            self._wiring.telemetry.tell(Measured(metric="qt_cycle_seconds", value=seconds))
+
+    def _publish_policy(self, signals: Signals) -> None:
+        """Tell the policy a typical symbol has now: market regime, median volatility, no spread, no record."""
+        market = self._regimes.market if self._regimes else "NORMAL"
+        seen = sorted(signals.signals, key=lambda s: s.volatility)
+        typical = msgspec.structs.replace(seen[len(seen) // 2], regime=market)
+        policy = policy_of(typical, 0.0, UNTRIED, market, self._directive, self._wiring.settings, self._models)
+        for listener in self._wiring.listeners:
+            listener.tell(policy)
 
     def _again(self) -> None:
         """Ask again for signals of this bar that may pass later; their decisions change, none is added."""

@@ -9,12 +9,11 @@ On restart: asks the feed for its history; handles cannot be saved and are opene
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
-from models.features import BARS_NEEDED, FeatureStream
 
+from models.features import BARS_NEEDED, FeatureStream
 from qt_actors.kernel import Actor
 from qt_actors.messages.market import BarsClosed, Floats, HistoryReady, HistoryRequested
 from qt_actors.messages.signals import FeatureBatch
@@ -28,6 +27,7 @@ class FeaturesWiring(msgspec.Struct, frozen=True, kw_only=True):
     feed: Mailbox
     listeners: tuple[Mailbox, ...]
     telemetry: Mailbox
+    monotonic_s: Callable[[], float]
 
 
 class Features(Actor):
@@ -78,7 +78,7 @@ class Features(Actor):
             self._stream = None
             self._wiring.feed.tell(HistoryRequested(reply_to=self.path))
             return
-        started = time.perf_counter()
+        started = self._wiring.monotonic_s()
         frame = self._stream.update(bars.open_time_ms, bars.ohlcv)
         windows = self._stream.windows()
         self._last_open_ms = bars.open_time_ms
@@ -100,5 +100,5 @@ class Features(Actor):
         )
         for listener in self._wiring.listeners:
             listener.tell(batch)
-        seconds = time.perf_counter() - started
+        seconds = self._wiring.monotonic_s() - started
         self._wiring.telemetry.tell(Measured(metric="qt_features_seconds", value=seconds))

@@ -29,12 +29,15 @@ class House:
         self.governor = Probe(self.runtime, "root/governor")
         self.recorder = Probe(self.runtime, "root/recorder")
         Probe(self.runtime, "root/universe")
+        self.telemetry = Probe(self.runtime, "root/telemetry")
         wiring = OrchestratorWiring(
             universe=self.runtime.address("root/universe"),
             settings=load(None, env),
             governor=self.runtime.address("root/governor"),
             listeners=(self.runtime.address("root/recorder"),),
             quote_age_ms_max=15_000_000,
+            telemetry=self.runtime.address("root/telemetry"),
+            monotonic_s=self.runtime.monotonic_s,
         )
         self.runtime.start(SupervisorSpec("root", children=(ChildSpec("orchestrator", lambda: Orchestrator(wiring)),)))
         assert self.runtime.wait_ready()
