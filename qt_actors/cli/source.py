@@ -1,0 +1,85 @@
+"""Where a view reads: the HTTP API of the running trader, else the journal it left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import ProxyHandler, build_opener
+
+from config.settings import Settings
+from qt_actors.edges.journal import FILE_NAME
+from qt_actors.edges.journal_queries import SqliteJournalReader
+
+TIMEOUT_S: Final = 3.0
+ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 # compared with, not bound to
+
+Json = dict[str, Any]
+
+
+class NotRunningError(Exception):
+    """No trader answers at the configured address; one line."""
+
+
+class RefusedError(Exception):
+    """The trader answered no; its one line."""
+
+
+class Trader:
+    """The running trader's API."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the address from the settings; nothing is sent yet."""
+        host = "127.0.0.1" if settings.http_host in _EVERYWHERE else settings.http_host
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{settings.http_port}"
+        self._opener = build_opener(ProxyHandler({}))  # a proxy of the environment must not see the loopback
+
+    def ask(self, path: str) -> Json:
+        """Return the JSON object at ``path``.
+
+        Raises:
+            NotRunningError: nothing answers there, or not a trader.
+            RefusedError: it answered with an error.
+        """
+        try:
+            with self._opener.open(self.url + quote(path, safe="/?=&"), timeout=TIMEOUT_S) as answer:
+                body = answer.read(ANSWER_BYTES_MAX)
+        except HTTPError as error:
+            body = error.read(ANSWER_BYTES_MAX)
+            if error.code != 503 or path != "/health":
+                raise RefusedError(self._line(body, error)) from None
+        except (URLError, TimeoutError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise NotRunningError(f"no trader answers at {self.url} ({reason})") from None
+        return self._object(body)
+
+    def _object(self, body: bytes) -> Json:
+        try:
+            told = json.loads(body)
+        except ValueError:
+            told = None
+        if not isinstance(told, dict):
+            raise NotRunningError(f"{self.url} answers, but not as a trader does; is another program on that port?")
+        return told
+
+    def _line(self, body: bytes, error: HTTPError) -> str:
+        try:
+            return str(self._object(body).get("error") or error)
+        except NotRunningError as foreign:
+            return str(foreign)
+
+
+def journal_of(settings: Settings) -> SqliteJournalReader:
+    """Return the reader of the journal in ``QT_DATA_DIR``."""
+    return SqliteJournalReader(settings.data_dir / FILE_NAME)
+
+
+def numbers(row: Mapping[str, Any]) -> Json:
+    """Return a journal row with the texts of money and quantity as numbers, as the API tells them."""
+    from qt_actors.edges.web.views import money  # noqa: PLC0415 # not needed while a trader runs
+
+    return money([dict(row)])[0]

@@ -1,0 +1,84 @@
+"""What the journal tells when no trader runs, in the shapes of the HTTP API, so that one screen shows both."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from qt_actors.cli.source import Json, numbers
+from qt_actors.edges.journal_queries import SqliteJournalReader
+
+
+def status(journal: SqliteJournalReader) -> Json:
+    """Return what the last run left: its market, equity, positions, the governor's state and the models'."""
+    session = next(iter(journal.rows("sessions", {"limit": 1})), {})
+    equity = next(iter(journal.rows("equity_last")), None)
+    governor = journal.governor_state()
+    models = {row["model"]: row for row in reversed(journal.rows("models"))}
+    return {
+        "status": "not running",
+        "mode": session.get("mode"),
+        "market": session.get("market"),
+        "last_start_ms": session.get("started_ms"),
+        "starts": session.get("generation", 0),
+        "last_seen_ms": equity["now_ms"] if equity else None,
+        "equity": numbers(equity)["equity_usd"] if equity else None,
+        "daily_pnl": numbers(equity)["daily_pnl_usd"] if equity else None,
+        "active_positions": len(journal.open_trades()),
+        "governor": msgspec.to_builtins(governor) if governor else None,
+        "ai_status": {name: row["state"] for name, row in models.items()},
+        "ai_reasons": {name: row["reason"] for name, row in models.items() if row["reason"]},
+    }
+
+
+def positions(journal: SqliteJournalReader) -> Json:
+    """Return the trades that were open when the last run ended; the exchange may know more by now."""
+    return {"positions": [_position(t) for t in journal.rows("trades_open") if t["state"]]}
+
+
+def _position(row: Json) -> Json:
+    state: dict[str, Any] = row["state"]
+    held = float(state["filled"]) - float(state["exited"])
+    return {
+        "symbol": row["symbol"],
+        "side": "LONG" if row["side"] == "BUY" else "SHORT",
+        "quantity": held,
+        "entry_price": float(state["entry_price"]),
+        "stop_price": float(state["stop_price"]) if state["stop_id"] else None,
+        "target_price": float(state["target_price"]) if state["target_id"] else None,
+        "trail_callback_pct": float(state["trail_callback_pct"]) / 100 if state["trail_id"] else None,
+        "phase": row["phase"],
+        "opened_ms": row["opened_ms"],
+        "confidence": state["confidence"],
+        "risk_usd": float(state["risk_usd"]),
+        "decision_id": row["decision_id"],
+    }
+
+
+def pnl(journal: SqliteJournalReader, days: int) -> Json:
+    """Return results by day and symbol and the exchange's ledger."""
+    return {
+        "by_day": [numbers(r) for r in journal.rows("pnl_by_day", {"limit": days})],
+        "by_symbol": [numbers(r) for r in journal.rows("pnl_by_symbol")],
+        "ledger": [numbers(r) for r in journal.rows("income_by_kind")],
+    }
+
+
+def why(journal: SqliteJournalReader) -> Json:
+    """Return where the decisions of the last recorded bar ended."""
+    funnel = journal.rows("funnel")
+    return {
+        "close_time_ms": funnel[0]["close_time_ms"] if funnel else None,
+        "decisions": sum(r["decisions"] for r in funnel),
+        "admitted": sum(r["decisions"] for r in funnel if r["verdict"] == "admitted"),
+        "funnel": funnel,
+        "stops": ["no trader runs"],
+        "not_traded": {},
+    }
+
+
+def clock(ms: int | None) -> str:
+    """Return a time as people read it."""
+    return "–" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,148 @@
+"""The views: ``qt status, positions, pnl, why, tree, predict``. They ask the running trader, else its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from config.settings import Settings
+from qt_actors.cli.run import settings_or_exit
+from qt_actors.cli.say import problem, wrong_usage
+from qt_actors.cli.source import Json, NotRunningError, RefusedError, Trader, journal_of
+from qt_actors.edges.journal_queries import SqliteJournalReader
+from qt_actors.edges.journal_schema import JournalError
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a screen.")]
+
+
+def status(*, json: AsJson = False) -> None:
+    """Show what runs, whether it is well, what it holds and who votes; exit code 1 when something is wrong."""
+    from qt_actors.cli import screens, stored  # noqa: PLC0415 # rich is slow to import, --help does not need it
+
+    def live(trader: Trader) -> Json:
+        health = trader.ask("/health")
+        if "ai_status" not in health:
+            raise NotRunningError(f"{trader.url} answers, but not as a trader does; is another program on that port?")
+        return {**health, "risk": trader.ask("/api/risk"), "ai": trader.ask("/api/ai/status")}
+
+    told = _told(settings_or_exit(), live, stored.status)
+    _out(told, screens.status, json=json, noted=False)
+    raise typer.Exit(0 if told["status"] in {"healthy", "starting"} else 1)
+
+
+def positions(*, json: AsJson = False) -> None:
+    """Show the open positions with stop, target and trail."""
+    from qt_actors.cli import screens, stored  # noqa: PLC0415 # as above
+
+    told = _told(settings_or_exit(), lambda t: t.ask("/api/positions"), stored.positions)
+    _out(told, screens.positions, json=json)
+
+
+def pnl(
+    *, days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 14, json: AsJson = False
+) -> None:
+    """Show results by day and by symbol, and the exchange's own ledger."""
+    from qt_actors.cli import screens, stored  # noqa: PLC0415 # as above
+
+    told = _told(settings_or_exit(), lambda t: t.ask(f"/api/pnl?days={days}"), lambda j: stored.pnl(j, days))
+    _out(told, screens.pnl, json=json)
+
+
+def why(
+    symbol: Annotated[
+        str | None, typer.Argument(help="One symbol, gate by gate; none: all of them, summed up.")
+    ] = None,
+    *,
+    bars: Annotated[int, typer.Option(min=1, max=200, help="How many bars back (with a symbol).")] = 3,
+    json: AsJson = False,
+) -> None:
+    """Show why there is a trade or none: every gate's value against its limit."""
+    from qt_actors.cli import screens, stored  # noqa: PLC0415 # as above
+
+    settings = settings_or_exit()
+    if symbol is None:
+        _out(_told(settings, lambda t: t.ask("/api/why"), stored.why), screens.funnel, json=json)
+        return
+    name = symbol.upper()
+
+    def recorded(journal: SqliteJournalReader) -> Json:
+        rows = journal.rows("decisions", {"symbol": name, "limit": bars})
+        if not rows:
+            problem(f"symbol {name}: the journal {journal.path} has no decision on it in its last {bars} bars")
+        return {"symbol": name, "decisions": rows}
+
+    told = _told(settings, lambda t: t.ask(f"/api/decisions/{name}?limit={bars}"), recorded)
+    _out(told, screens.decisions, json=json)
+
+
+def tree(*, json: AsJson = False) -> None:
+    """Show the supervision tree of the running trader."""
+    from qt_actors.cli import screens  # noqa: PLC0415 # as above
+
+    def nothing(_journal: SqliteJournalReader) -> Json:
+        problem("no trader runs: the tree is of a running one; start it with qt run")
+
+    told = _told(settings_or_exit(), lambda t: t.ask("/api/tree"), nothing)
+    _out(told, screens.tree, json=json)
+
+
+def predict(
+    symbol: Annotated[str, typer.Argument(help="As the files are named, BTCUSDT.")],
+    data: Annotated[Path, typer.Option(help="Folder of candles: SYMBOL.parquet or Binance's CSV/zip dumps.")],
+    *,
+    json: AsJson = False,
+) -> None:
+    """Say what the models make of the symbol's newest bar in a folder of candles; nothing is traded."""
+    if not data.is_dir():
+        wrong_usage(f"--data {data}: no such folder; give one that holds SYMBOL.parquet files")
+    settings = settings_or_exit()
+    from qt_actors.cli.predict import PredictError, prediction_of  # noqa: PLC0415 # numeric libraries, this command only
+
+    try:
+        told = prediction_of(symbol.upper(), data, settings)
+    except PredictError as error:
+        problem(*(f"qt predict: {line}" for line in str(error).splitlines()))
+    if json:
+        typer.echo(msgspec.json.encode(told))
+        return
+    typer.echo(told["line"])
+    for name, reason in told["models_missing"].items():
+        typer.echo(f"{name} does not vote: {reason}", err=True)
+
+
+def _told(settings: Settings, live: Callable[[Trader], Json], stored: Callable[[SqliteJournalReader], Json]) -> Json:
+    """Ask the running trader; when none answers, its journal; the answer says which (``running``, ``source``)."""
+    trader = Trader(settings)
+    try:
+        return {"running": True, **live(trader), "source": trader.url}
+    except RefusedError as error:
+        problem(str(error))
+    except NotRunningError as error:
+        absent = str(error)
+    journal = journal_of(settings)
+    try:
+        return {"running": False, **stored(journal), "source": f"{absent}; from the journal {journal.path}"}
+    except JournalError as error:
+        problem(absent, str(error))
+
+
+def _out(told: Json, screen: Callable[[Json], Any], *, json: bool, noted: bool = True) -> None:
+    """Print as JSON or as a screen, with a word on stderr when it is not the running trader that told it."""
+    from qt_actors.cli import screens  # noqa: PLC0415 # as above
+
+    if json:
+        typer.echo(msgspec.json.encode(told))
+        return
+    if noted and not told["running"]:
+        typer.echo(told["source"], err=True)
+    screens.show(screen(told))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, positions, pnl, why, tree, predict):
+        app.command()(command)
