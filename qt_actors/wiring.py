@@ -274,7 +274,7 @@ class Wires:
             ensemble=self["minds/ensemble"],
             recorder=self["ground/recorder"],
             telemetry=self["ground/telemetry"],
-            watchers=self.many("oversight/web"),
+            watchers=self.many("minds/ensemble", "oversight/web"),
             monotonic_s=self._runtime.monotonic_s,
         )
         return lambda: ModelServer(wiring)
@@ -306,7 +306,11 @@ class Wires:
                 requested=None if wanted == "all" else tuple(s.strip().upper() for s in wanted.split(",")),
                 gateway=self["venue/gateway"],
                 listeners=self.many(
-                    "feed/market-data", "trading/executor", "judgement/governor", "judgement/orchestrator"
+                    "feed/market-data",
+                    "trading/executor",
+                    "judgement/governor",
+                    "judgement/orchestrator",
+                    "oversight/web",
                 ),
                 recorder=self["ground/recorder"],
             )

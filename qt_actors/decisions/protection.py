@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final
 
 import msgspec
 
 from qt_actors.decisions.admission import Holding
 from qt_actors.decisions.ids import client_id, parse
+from qt_actors.decisions.leverage import LIQUIDATION_SHARE
 from qt_actors.decisions.trade_life import ENDED
 from qt_actors.messages.base import Side, opposite
 from qt_actors.messages.market import SymbolRules
@@ -21,9 +21,6 @@ from qt_actors.messages.positions import (
     RestingOrder,
     TradeState,
 )
-
-LIQUIDATION_BUFFER: Final = Decimal("0.8")
-"""Share of the way from mark to liquidation that a stop may use."""
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -136,7 +133,7 @@ def emergency_stop_price(position: ProtectPosition, rules: SymbolRules | None, s
     mark, long = position.mark_price, position.quantity > 0
     price = mark * (1 - stop_pct) if long else mark * (1 + stop_pct)
     if position.liquidation_price > 0:
-        edge = mark + (position.liquidation_price - mark) * LIQUIDATION_BUFFER
+        edge = mark + (position.liquidation_price - mark) * LIQUIDATION_SHARE
         price = max(price, edge) if long else min(price, edge)
     tick = rules.price_tick if rules else Decimal("0.00000001")
     return (price / tick).quantize(Decimal(1), ROUND_HALF_UP) * tick

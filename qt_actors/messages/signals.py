@@ -102,7 +102,7 @@ class Signal(Message, frozen=True, kw_only=True):
     p_win: float
     """Calibrated p_side / (p_side + p_other) of the voted side, weighted over the agreeing models."""
     edge_r: float
-    """Expected result in stop distances before costs, p_side × target/stop − p_other, weighted likewise."""
+    """Expected result in stop distances before costs (``decisions.barriers.edge_in_stops``), weighted likewise."""
     agree: int
     active: int
     quorum: int

@@ -18,7 +18,7 @@ import msgspec
 from config.settings import Settings
 from qt_actors.decisions.voting import log_line, signals_of
 from qt_actors.kernel import Actor, TimerFired
-from qt_actors.messages.signals import MODELS, FeatureBatch, Regime, RegimesRead, Signals, Votes
+from qt_actors.messages.signals import MODELS, FeatureBatch, ModelStateChanged, Regime, RegimesRead, Signals, Votes
 from qt_actors.messages.system import Measured
 from qt_actors.ports import Mailbox
 
@@ -47,6 +47,7 @@ class Ensemble(Actor):
         self._batch: FeatureBatch | None = None
         self._regimes: RegimesRead | None = None
         self._votes: dict[str, Votes] = {}
+        self._absent: dict[str, str] = {}
         self._cycles = 0
         self._late = 0
 
@@ -65,6 +66,10 @@ class Ensemble(Actor):
                 self._votes[model] = message
             case Votes():
                 self._late += 1
+            case ModelStateChanged(model=model, state=state):
+                self._absent = {m: s for m, s in self._absent.items() if m != model}
+                if state in {"missing", "quarantined"}:
+                    self._absent[model] = state
             case TimerFired(key="deadline") if self._batch is not None:
                 self._conclude()
             case _:
@@ -90,7 +95,7 @@ class Ensemble(Actor):
                 close_time_ms=batch.close_time_ms, symbols=batch.symbols, regimes=normal, market="NORMAL"
             )
         votes = [self._votes[m] for m in MODELS if m in self._votes]
-        told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms())
+        told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms(), absent=self._absent)
         for listener in self._wiring.listeners:
             listener.tell(told)
         self._log(told)

@@ -51,7 +51,7 @@ class RegimeReader(Actor):
         previous = tuple(self._last.get(s, "NORMAL") for s in batch.symbols)
         regimes = next_regimes(batch.adx, batch.slope, batch.volatility_rank, previous)
         self._last = dict(zip(batch.symbols, regimes, strict=True))
-        self._market = market_regime(regimes)
+        self._market = market_regime(regimes, self._market)
         told = RegimesRead(
             close_time_ms=batch.close_time_ms, symbols=batch.symbols, regimes=regimes, market=self._market
         )
