@@ -208,6 +208,8 @@ class FeatureStream:
         At most the last ``BARS_NEEDED`` bars are used. Raises ValueError for an unknown symbol or a history without a
         whole first bar.
         """
+        if symbol not in self.symbols:
+            raise ValueError(f"{symbol}: not among the {len(self.symbols)} symbols of this stream")
         lane = self.symbols.index(symbol)
         kept = ohlcv[-min(len(self._shared["btc_return"]), BARS_NEEDED) :]
         filled, real = fill_gaps(kept)
@@ -218,6 +220,7 @@ class FeatureStream:
         self._buffer.replace(lane, filled, real)
         self._have[lane] = len(kept)
         self._price_scale[lane] = price_scale(filled[:1, CLOSE])[0]
+        self._handles.close(lane)
         if len(kept) >= BARS_NEEDED - 1:
             self._open_from_buffer(lane, len(kept))
 

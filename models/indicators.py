@@ -201,6 +201,10 @@ class Handles:
                 updates[lane] = function(*(values[start:] for values in inputs), *step.parameters).update
         self._opened[list(histories)] = True
 
+    def close(self, lane: int) -> None:
+        """Feed a lane no more until it is opened again."""
+        self._opened[lane] = False
+
     def update(self, names: Names) -> None:
         """Feed one bar: ``names`` has float64[S] inputs and receives float64[S] outputs, NaN in lanes not open."""
         live = self._opened
