@@ -18,7 +18,7 @@ import msgspec
 from config.settings import Settings
 from qt_actors.decisions.voting import log_line, signals_of
 from qt_actors.kernel import Actor, TimerFired
-from qt_actors.messages.signals import MODELS, FeatureBatch, ModelStateChanged, Regime, RegimesRead, Signals, Votes
+from qt_actors.messages.signals import MODELS, FeatureBatch, ModelStateChanged, RegimesRead, Signals, Votes
 from qt_actors.messages.system import Measured
 from qt_actors.ports import Mailbox
 
@@ -89,11 +89,6 @@ class Ensemble(Actor):
         assert batch is not None  # noqa: S101 # both callers have looked
         self.cancel_timer("deadline")
         self._batch, self._cycles = None, self._cycles + 1
-        if regimes is None:
-            normal: tuple[Regime, ...] = ("NORMAL",) * len(batch.symbols)
-            regimes = RegimesRead(
-                close_time_ms=batch.close_time_ms, symbols=batch.symbols, regimes=normal, market="NORMAL"
-            )
         votes = [self._votes[m] for m in MODELS if m in self._votes]
         told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms(), absent=self._absent)
         for listener in self._wiring.listeners:
