@@ -96,7 +96,7 @@ def _table(*columns: str, rows: Iterable[Sequence[Any]], title: str = "") -> Tab
 
 
 def _under(part: RenderableType) -> Padding:
-    return Padding(part, (0, 0, 1, 2))
+    return Padding(part, (0, 0, 1, 2), expand=False)
 
 
 def status(told: Json) -> RenderableType:
@@ -205,11 +205,12 @@ def pnl(told: Json) -> RenderableType:
 
     heads = ("Trades", "Won", "Realised", "Commission", "Result")
     ledger = [(r["kind"], r["entries"], usd(r["amount_usd"], sign=True), r["asset"]) for r in told["ledger"]]
-    return Group(
-        _under(_table("<Day (UTC)", *heads, rows=results(told["by_day"], "day"))),
-        _under(_table("<Symbol", *heads, rows=results(told["by_symbol"], "symbol"))),
-        _under(_table("<Exchange's ledger", "Entries", "Amount", "<Asset", rows=ledger)),
+    tables = (
+        _table("<Day (UTC)", *heads, rows=results(told["by_day"], "day")),
+        _table("<Symbol", *heads, rows=results(told["by_symbol"], "symbol")),
+        _table("<Exchange's ledger", "Entries", "Amount", "<Asset", rows=ledger),
     )
+    return Group(*(_under(table) for table in tables if table.row_count))
 
 
 def funnel(told: Json) -> RenderableType:

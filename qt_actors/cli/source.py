@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
-from config.settings import Settings
-from qt_actors.edges.journal import FILE_NAME
-from qt_actors.edges.journal_queries import SqliteJournalReader
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from qt_actors.edges.journal_queries import SqliteJournalReader
 
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -75,6 +75,9 @@ class Trader:
 
 def journal_of(settings: Settings) -> SqliteJournalReader:
     """Return the reader of the journal in ``QT_DATA_DIR``."""
+    from qt_actors.edges.journal import FILE_NAME  # noqa: PLC0415 # its messages import numpy: not while a trader runs
+    from qt_actors.edges.journal_queries import SqliteJournalReader  # noqa: PLC0415 # as above
+
     return SqliteJournalReader(settings.data_dir / FILE_NAME)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from qt_actors.cli.source import Json, numbers
-from qt_actors.edges.journal_queries import SqliteJournalReader
+
+if TYPE_CHECKING:
+    from qt_actors.edges.journal_queries import SqliteJournalReader
 
 
 def status(journal: SqliteJournalReader) -> Json:

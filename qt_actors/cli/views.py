@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from config.settings import Settings
 from qt_actors.cli.run import settings_or_exit
 from qt_actors.cli.say import problem, wrong_usage
 from qt_actors.cli.source import Json, NotRunningError, RefusedError, Trader, journal_of
-from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from qt_actors.edges.journal_queries import SqliteJournalReader
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a screen.")]
 
