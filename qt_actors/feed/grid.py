@@ -203,4 +203,4 @@ def _fill(place: Floats, bar: Sequence[float], heard: Heard) -> Heard:
 
 def _is_bar(open_: float, high: float, low: float, close: float, volume: float) -> bool:
     """False for what no market can print; NaN and infinity fail the comparisons."""
-    return 0.0 < low <= min(open_, close) and max(open_, close) <= high < inf and 0.0 <= volume < inf
+    return 0.0 < low <= open_ <= high < inf and low <= close <= high and 0.0 <= volume < inf

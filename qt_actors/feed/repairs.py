@@ -81,7 +81,7 @@ class Repairs:
         names = [grid.symbols[row] for row in grid.missing()]
         names = [name for name in names if name not in self._open and self._asked_ms.get(name, -1) < grid.next_ms]
         if grid.newest_ms < grid.next_ms:
-            names = names[:PROBES]
+            names = names[: max(0, PROBES - len(self._open))]
         if not names:
             return None
         self._open.update(dict.fromkeys(names))

@@ -1,0 +1,300 @@
+"""The account on the deterministic runtime: the gateway is a probe, the private stream is the test's word."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+
+from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
+from qt_actors.messages.market import StreamChanged
+from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated
+from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, SnapshotRequested
+from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
+from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen, VenueLost, VenueReady
+from qt_actors.venue.account import Account, AccountWiring
+from qt_actors.venue.ledger import KNOWN_MAX, OVERLAP_MS, Ledger
+from tests.builders import a_snapshot
+from tests.hand_ports import HandStreams
+
+NOW = 1_750_000_000_000
+PATH = "root/account"
+DAY = 86_400_000
+READY = VenueReady(clock_offset_ms=0)
+
+
+class Past:
+    """The journal's last word."""
+
+    def __init__(self, last_income_ms: int) -> None:
+        self.last = last_income_ms
+
+    def last_income_ms(self) -> int:
+        return self.last
+
+
+class House:
+    """An account between a gateway and its listeners."""
+
+    def __init__(self, last_income_ms: int = NOW - DAY, *, answers: bool = True) -> None:
+        self.runtime = SimRuntime(seed=1, start_ms=NOW)
+        self.streams = HandStreams()
+        names = ("gateway", "executor", "monitor", "recorder")
+        self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
+        self.gateway, self.executor = self.probes["gateway"], self.probes["executor"]
+        self.income: tuple[IncomeRow, ...] = ()
+        self.fills: tuple[Fill, ...] = ()
+        if answers:
+            self.gateway.answers(AccountLoadRequested, lambda m: a_snapshot(serial=m.serial))
+        address = {name: self.runtime.address(f"root/{name}") for name in names}
+        wiring = AccountWiring(
+            gateway=address["gateway"],
+            streams=self.streams,
+            journal=lambda: Past(last_income_ms),  # type: ignore[arg-type,return-value] # the one question it asks
+            order_listeners=(address["executor"],),
+            snapshot_listeners=(address["monitor"],),
+            ledger_listeners=(address["recorder"],),
+            recorder=address["recorder"],
+        )
+        self.runtime.start(SupervisorSpec("root", children=(ChildSpec("account", lambda: Account(wiring)),)))
+        assert self.runtime.wait_ready()
+        self.runtime.run_until_idle()
+
+    def tell(self, *messages: object) -> None:
+        for message in messages:
+            self.runtime.address(PATH).tell(message)
+        self.runtime.run_until_idle()
+
+    def asked(self, kind: type[Any]) -> list[Any]:
+        return [m for m in self.gateway.heard if isinstance(m, kind)]
+
+    def snapshots(self) -> list[int]:
+        return [m.serial for m in self.probes["monitor"].heard if isinstance(m, AccountSnapshot)]
+
+    def incidents(self) -> list[str]:
+        return [m.detail for m in self.probes["recorder"].heard if isinstance(m, IncidentSeen)]
+
+
+def a_fill(trade_id: int = 1, **changes: Any) -> Fill:
+    default: dict[str, Any] = {
+        "symbol": "BTCUSDT",
+        "trade_id": trade_id,
+        "order_id": 9,
+        "client_id": "q-1",
+        "side": "BUY",
+        "price": D(100_000),
+        "quantity": D("0.01"),
+        "commission": D("0.5"),
+        "commission_asset": "USDT",
+        "realized_pnl": D(0),
+        "maker": False,
+        "time_ms": NOW,
+    }
+    return Fill(**{**default, **changes})
+
+
+def an_update(fill: Fill | None) -> OrderUpdated:
+    return OrderUpdated(
+        client_id="q-1",
+        symbol="BTCUSDT",
+        order_id=9,
+        side="BUY",
+        order_type="MARKET",
+        original_type="MARKET",
+        execution="TRADE" if fill else "NEW",
+        status="FILLED" if fill else "NEW",
+        quantity=D("0.01"),
+        executed_quantity=D("0.01"),
+        average_price=D(100_000),
+        reduce_only=False,
+        time_ms=NOW,
+        fill=fill,
+    )
+
+
+def commission(trade_id: int, time_ms: int = NOW, symbol: str = "BTCUSDT") -> IncomeRow:
+    return IncomeRow(
+        kind="COMMISSION",
+        transaction_id=1000 + trade_id,
+        symbol=symbol,
+        amount_usd=D("-0.5"),
+        asset="USDT",
+        time_ms=time_ms,
+        trade_id=str(trade_id),
+    )
+
+
+def synced(*income: IncomeRow) -> LedgerSynced:
+    return LedgerSynced(income=income, wallet_usd=D(1), equity_usd=D(1), unrealized_usd=D(0), now_ms=NOW)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_at_start_it_listens_then_reconciles_and_syncs_from_the_journals_last_row(house: House) -> None:
+    assert house.streams.calls == [("open_account", PATH)]
+    (request,) = house.asked(LedgerLoadRequested)
+    assert (request.since_ms, request.symbols) == (NOW - DAY, ())
+    assert len(house.snapshots()) == 1
+
+
+def test_a_new_journal_looks_a_week_back() -> None:
+    (request,) = House(last_income_ms=0).asked(LedgerLoadRequested)
+    assert request.since_ms == NOW - 7 * DAY
+
+
+def test_order_events_are_passed_on_in_their_order(house: House) -> None:
+    events = [an_update(None), an_update(a_fill()), an_update(a_fill())]
+    house.tell(*events)
+    assert list(house.executor.heard) == events
+
+
+def test_a_conditional_event_is_passed_on(house: House) -> None:
+    event = ConditionalUpdated(
+        client_id="s",
+        symbol="BTCUSDT",
+        algo_id=3,
+        side="SELL",
+        kind="STOP_MARKET",
+        status="NEW",
+        quantity=D(1),
+        trigger_price=D(2),
+        reduce_only=True,
+        time_ms=NOW,
+    )
+    house.tell(event)
+    assert house.executor.expect(ConditionalUpdated) == event
+
+
+def test_a_round_follows_every_ten_seconds_with_a_rising_serial(house: House) -> None:
+    house.runtime.run_for(30_500)
+    serials = house.snapshots()
+    assert len(serials) == 4
+    assert serials == sorted(set(serials))
+
+
+def test_rounds_never_overlap_and_a_wish_during_one_is_for_the_next() -> None:
+    house = House(answers=False)
+    (first,) = house.asked(AccountLoadRequested)
+    house.tell(SnapshotRequested(reason="a"), SnapshotRequested(reason="b"))
+    assert len(house.asked(AccountLoadRequested)) == 1
+    house.tell(a_snapshot(serial=first.serial))
+    assert len(house.asked(AccountLoadRequested)) == 2
+    house.tell(a_snapshot(serial=first.serial))
+    assert house.snapshots() == [first.serial], "a repeated answer is not the running round's"
+
+
+def test_wishes_are_paced_so_that_the_weight_budget_bears_them(house: House) -> None:
+    for _ in range(600):
+        house.tell(SnapshotRequested(reason="again"))
+        house.runtime.run_for(100)
+    rounds = len(house.snapshots())
+    assert rounds <= 4 + 60_000 / 4_500 + 1
+    assert rounds >= 12
+    assert rounds * 90 < 0.7 * 2400
+
+
+def test_a_fill_that_only_the_ledger_knows_is_fetched_and_told_once(house: House) -> None:
+    house.tell(an_update(a_fill(1)))
+    house.tell(synced(commission(1), commission(2, NOW + 5), commission(3, NOW + 9, "ETHUSDT")))
+    request = house.asked(LedgerLoadRequested)[-1]
+    assert (request.since_ms, request.symbols) == (NOW + 5, ("BTCUSDT", "ETHUSDT"))
+    house.tell(
+        a_fill(1), a_fill(2), a_fill(3, symbol="ETHUSDT"), synced(commission(2), commission(3, symbol="ETHUSDT"))
+    )
+    told = [m.trade_id for m in house.executor.heard if isinstance(m, Fill)]
+    assert told == [2, 3]
+    assert len(house.asked(LedgerLoadRequested)) == 2
+    house.tell(an_update(a_fill(2)))
+    assert [m.trade_id for m in house.executor.heard if isinstance(m, Fill)] == [2, 3]
+
+
+def test_a_commission_without_a_fill_is_an_incident_and_no_endless_question(house: House) -> None:
+    house.tell(synced(commission(7)))
+    house.tell(synced(commission(7)))
+    assert len(house.asked(LedgerLoadRequested)) == 2
+    assert any("BTCUSDT" in detail for detail in house.incidents())
+
+
+def test_the_next_sync_begins_where_the_last_one_ended(house: House) -> None:
+    house.tell(an_update(a_fill(1)), synced(commission(1, NOW)))
+    house.runtime.run_for(61_000)
+    assert house.asked(LedgerLoadRequested)[-1].since_ms == NOW - OVERLAP_MS
+
+
+def test_a_stream_that_never_tells_a_fill_made_after_it_connected_is_reopened(house: House) -> None:
+    house.tell(StreamChanged(stream="private", connected=True))
+    house.runtime.run_for(1_000)
+    house.tell(LedgerSyncRequested(reason="test"), synced(commission(5, NOW + 500)))
+    house.tell(a_fill(5, time_ms=NOW + 500), synced())
+    assert house.streams.named("reopen") == []
+    house.runtime.run_for(3_100)
+    assert house.streams.named("reopen") == [("private", "it missed a fill")]
+
+
+def test_a_fill_that_the_stream_tells_a_little_later_is_no_reason_to_reopen(house: House) -> None:
+    house.tell(StreamChanged(stream="private", connected=True))
+    house.tell(synced(commission(5, NOW + 500)))
+    house.tell(a_fill(5, time_ms=NOW + 500), synced())
+    house.tell(an_update(a_fill(5, time_ms=NOW + 500)))
+    house.runtime.run_for(3_100)
+    assert house.streams.named("reopen") == []
+
+
+def test_a_stream_that_comes_back_means_a_round_and_a_sync(house: House) -> None:
+    house.tell(synced())
+    before = len(house.snapshots())
+    house.tell(StreamChanged(stream="private", connected=False, reason="closed"))
+    house.tell(StreamChanged(stream="private", connected=True))
+    assert len(house.snapshots()) == before + 1
+    assert len(house.asked(LedgerLoadRequested)) == 2
+    assert any("closed" in detail for detail in house.incidents())
+
+
+def test_what_the_lost_venue_did_not_answer_is_asked_again_when_it_is_back() -> None:
+    house = House(answers=False)
+    house.tell(VenueLost(reason="down"))
+    house.runtime.run_for(1_000)
+    assert len(house.asked(AccountLoadRequested)) == 1
+    house.tell(READY)
+    assert len(house.asked(AccountLoadRequested)) == 2
+    assert len(house.asked(LedgerLoadRequested)) == 2
+
+
+def test_a_question_that_is_never_answered_is_asked_again() -> None:
+    house = House(answers=False)
+    house.runtime.run_for(76_000)
+    assert len(house.asked(AccountLoadRequested)) == 2
+    assert len(house.asked(LedgerLoadRequested)) == 2
+    assert any("late round" in detail for detail in house.incidents())
+
+
+def test_a_drain_ends_with_one_more_round_and_one_more_sync(house: House) -> None:
+    house.tell(synced())
+    drainer = Probe(house.runtime, "root/drainer")
+    drainer.tell(PATH, DrainRequested())
+    house.runtime.run_until_idle()
+    drainer.expect_none()
+    house.tell(synced())
+    assert drainer.expect(Drained).path == PATH
+    assert len(house.snapshots()) == 2
+
+
+def test_after_a_crash_the_serials_go_on_rising(house: House) -> None:
+    before = house.snapshots()[-1]
+    house.runtime.inject(Crash(PATH, house.runtime.handled(PATH) + 1))
+    house.tell("poison")
+    house.runtime.run_for(5_000)
+    assert house.snapshots()[-1] > before
+    assert house.streams.named("open_account") == [(PATH,), (PATH,)]
+
+
+def test_the_ledger_forgets_the_oldest_fills_and_never_more_than_it_may_keep() -> None:
+    ledger = Ledger(0)
+    for trade_id in range(KNOWN_MAX + 10):
+        ledger.told(a_fill(trade_id))
+    assert ledger.found(a_fill(3))
+    assert not ledger.found(a_fill(KNOWN_MAX))
