@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from config.settings import Settings
+from config.settings import INTERVALS_MS, Settings
 from exporters.prometheus import Metrics
-from models.features import feature_hash
+from models.features import HISTORY_BARS, feature_hash
 from models.registry import ARTIFACTS, Manifest
 from qt_actors.edges.binance_client import Credentials
 from qt_actors.edges.binance_rest import BinanceRest
@@ -287,6 +287,7 @@ class Wires:
                 feed=self["feed/market-data"],
                 listeners=self.many("minds/ensemble", "judgement/orchestrator", "minds/regime", *models),
                 telemetry=self["ground/telemetry"],
+                atr_interval_ms=INTERVALS_MS[self._outside.settings.atr_interval],
                 monotonic_s=self._runtime.monotonic_s,
             )
         )
@@ -336,6 +337,7 @@ class Wires:
                 address_of=self._runtime.address,
                 interval=settings.bar_interval,
                 interval_ms=settings.interval_ms,
+                history_bars=HISTORY_BARS + 1,
                 speed=self._outside.clock.speed,
             )
         )

@@ -27,6 +27,8 @@ class FeaturesWiring(msgspec.Struct, frozen=True, kw_only=True):
     feed: Mailbox
     listeners: tuple[Mailbox, ...]
     telemetry: Mailbox
+    atr_interval_ms: int
+    """Bar of the ATR that sets the stop (``QT_ATR_INTERVAL``)."""
     monotonic_s: Callable[[], float]
 
 
@@ -62,9 +64,17 @@ class Features(Actor):
 
     def _open(self, history: HistoryReady) -> None:
         """Open all handles on everything but the newest bar, which comes (or came) as a closed bar of its own."""
+        if history.open_time_ms.size < 2:  # a market that has just begun
+            return
         self._interval_ms = history.interval_ms
-        self._stream = FeatureStream(history.symbols, history.open_time_ms[:-1], history.ohlcv[:, :-1])
-        self._last_open_ms = int(history.open_time_ms[-2]) if history.open_time_ms.size > 1 else -1
+        self._stream = FeatureStream(
+            history.symbols,
+            history.open_time_ms[:-1],
+            history.ohlcv[:, :-1],
+            interval_ms=history.interval_ms,
+            stop_atr_interval_ms=self._wiring.atr_interval_ms,
+        )
+        self._last_open_ms = int(history.open_time_ms[-2])
         self._waiting = (int(history.open_time_ms[-1]), history.ohlcv[:, -1])
 
     def _update(self, bars: BarsClosed) -> None:

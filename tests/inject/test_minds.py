@@ -243,6 +243,7 @@ def features():
                 feed=address("root/feed"),
                 listeners=(address("root/ensemble"),),
                 telemetry=address("root/telemetry"),
+                atr_interval_ms=4 * HOUR_MS,
                 monotonic_s=lambda: 0.0,
             )
         )
