@@ -16,7 +16,7 @@ from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.candles import CLOSE, VOLUME
 from qt_actors.exchange.intervals import DAY_MS
 from qt_actors.exchange.listing import ListedRules
-from qt_actors.exchange.replay import ReplayMarket
+from qt_actors.exchange.replay import ReplayMarket, decimals_of
 from qt_actors.exchange.rule_table import symbol_info
 from qt_actors.exchange.rules import ExchangeRules
 from qt_actors.exchange.synthetic import SyntheticMarket
@@ -39,6 +39,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
         seed: of the synthetic market and of every price path.
         start_ms: exchange time to begin at, ms UTC; None for the source's own.
         speed: exchange ms per real ms, > 0.
+        paused: begin with exchange time standing still, until `/qt/resume`.
         host, port: where to listen; port 0 takes a free one.
         api_key, api_secret: the one account's credentials.
         wallet: starting balance in USDT.
@@ -53,6 +54,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     start_ms: int | None = None
     speed: float = 1.0
+    paused: bool = False
     host: str = "127.0.0.1"
     port: int = 0
     api_key: str = DEFAULT_KEY
@@ -136,16 +138,18 @@ def market_rules(rules: ExchangeRules, source: MarketSource) -> ListedRules:
 
 
 def _made_info(source: MarketSource, row: int) -> dict[str, Any]:
-    """An exchangeInfo row for an unknown symbol: tick by its prices' decimals, step by its price level.
+    """An exchangeInfo row for an unknown symbol: tick by its prices' decimals, step by its volumes' and its price.
 
-    A step is worth between 0.05 and 5 USDT; filters and brackets are a small alt-coin's.
+    A step is worth between 0.001 and 10 USDT; filters and brackets are a small alt-coin's.
     """
     end = int(source.end_of_ms[row]) if int(source.end_of_ms[row]) <= source.end_ms else source.default_start_ms
     start = max(int(source.first_ms[row]), end - DAY_MS) // source.interval_ms * source.interval_ms
     candles = source.read(start, end, [row]).data[:, 0]
     closes = candles[CLOSE][~np.isnan(candles[VOLUME])]
     price = float(np.median(closes)) if closes.size else 1.0
-    digits = min(max(0, math.ceil(math.log10(price))), 8)
+    level = max(0, math.ceil(math.log10(price)))
+    volumes = candles[VOLUME][~np.isnan(candles[VOLUME])]
+    digits = min(max(level - 1, decimals_of(volumes[:, None]) if volumes.size else 0), level + 3, 8)
     tick = f"{Decimal(1).scaleb(-int(source.decimals[row])):f}"
     step = f"{Decimal(1).scaleb(-digits):f}"
     return symbol_info(

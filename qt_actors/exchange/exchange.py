@@ -84,6 +84,8 @@ class Exchange:
         else:
             self._recover(*loaded)
         self.clock = clock_of(self.market.now_ms, config.speed)
+        if config.paused:
+            self.clock.pause()
         self.listen_keys = ListenKeys(self.clock.real_ms)
         self._pending.clear()
         self.snapshot()

@@ -1,7 +1,7 @@
 """Funding: when each symbol settles and at which rate.
 
 From a Parquet file (`symbol, funding_time` ms, `funding_rate`): its settlements, to the nearest minute. Where the file
-names no settlement within eight hours, and without a file, the default: 00:00, 08:00 and 16:00 UTC at
+has a hole of more than eight hours, and without a file, the default: 00:00, 08:00 and 16:00 UTC at
 
     F = P + clamp(0.0001 - P, -0.0005, 0.0005), within +-0.02
 
@@ -94,12 +94,14 @@ class FundingCalendar:
         """The first settlement after `time_ms`: its time, its rate (None: by `rate_of_move`), the interval in ms."""
         known = self._known[row]
         place = int(np.searchsorted(known.times, time_ms, side="right"))
-        if place < known.times.size and known.times[place] - time_ms <= DEFAULT_INTERVAL_MS:
+        default = (time_ms // DEFAULT_INTERVAL_MS + 1) * DEFAULT_INTERVAL_MS
+        if place < known.times.size:
             at = int(known.times[place])
-            before = int(known.times[place - 1]) if place else at - DEFAULT_INTERVAL_MS
-            length = min(max(at - before, HOUR_MS), DEFAULT_INTERVAL_MS)
-            return at, float(known.rates[place]), length
-        return (time_ms // DEFAULT_INTERVAL_MS + 1) * DEFAULT_INTERVAL_MS, None, DEFAULT_INTERVAL_MS
+            length = at - int(known.times[place - 1]) if place else DEFAULT_INTERVAL_MS
+            # One the file names, when it is due before the default or follows the one before without a hole.
+            if at <= default or (place and length <= DEFAULT_INTERVAL_MS):
+                return at, float(known.rates[place]), min(max(length, HOUR_MS), DEFAULT_INTERVAL_MS)
+        return default, None, DEFAULT_INTERVAL_MS
 
     def settled(self, row: int, start_ms: int, end_ms: int) -> list[tuple[int, float | None]]:
         """Settlements in [start_ms, end_ms), oldest first (rate None: by `rate_of_move`)."""

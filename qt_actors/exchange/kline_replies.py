@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LIMIT_DEFAULT: Final = 500
 LIMIT_MAX: Final = 1500
-TIME_MAX_MS: Final = 253_402_300_799_000  # the end of the year 9999
+TIME_MAX_MS: Final = 4_102_444_800_000  # the year 2100
 
 
 def interval_of(params: Mapping[str, str]) -> str:

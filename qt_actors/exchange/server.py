@@ -149,6 +149,11 @@ class ServedExchange:
         self.clock = self._server.exchange.clock
         self.market = self._server.exchange.market
 
+    @property
+    def ended(self) -> bool:
+        """Whether the market has no candle left."""
+        return self._server.exchange.ended
+
     def pause(self) -> None:
         """Stop exchange time."""
         self._loop.call_soon_threadsafe(self._server.pause)
