@@ -66,7 +66,9 @@ METRICS: Final[dict[str, Metric]] = {
     "qt_run_info": Metric(
         "gauge", "1; the labels say what runs.", {"version": None, "mode": None, "market": None, "profile": None}
     ),
-    "qt_system_health": Metric("gauge", "Health of the sickest subsystem, 0 (dead) to 100.", from_start=False),
+    "qt_system_health": Metric(
+        "gauge", "Health of the sickest subsystem, 0 (dead) to 100; 100 when none has complained."
+    ),
     "qt_subsystem_health": Metric("gauge", "Health of one subsystem, 0 (dead) to 100.", {"subsystem": None}),
     "qt_clock_offset_seconds": Metric("gauge", "Exchange clock minus ours.", from_start=False),
     "qt_venue_up": Metric("gauge", "1 while the exchange can be reached and accepts us."),
@@ -75,7 +77,7 @@ METRICS: Final[dict[str, Metric]] = {
     "qt_stream_connected": Metric("gauge", "1 while the stream is connected and speaks.", {"stream": _STREAMS}),
     "qt_stream_losses_total": Metric("counter", "Times a stream was lost or fell silent.", {"stream": _STREAMS}),
     "qt_stream_age_seconds": Metric(
-        "gauge", "Market time since the newest event of the stream.", {"stream": _STREAMS}, from_start=False
+        "gauge", "Real time since the newest event of the stream.", {"stream": _STREAMS}, from_start=False
     ),
     "qt_bars_repaired_total": Metric("counter", "Bars that the streams missed and REST supplied."),
     # from bar to decision
@@ -96,7 +98,7 @@ METRICS: Final[dict[str, Metric]] = {
         {"verdict": ("hold", "denied", "admitted"), "gate": None},
     ),
     "qt_decision_lag_seconds": Metric(
-        "histogram", "Market time from a bar's close to the first decision on it.", buckets=_LATE
+        "histogram", "Real time from a bar's close to the first decision on it.", buckets=_LATE
     ),
     # orders, positions, money
     "qt_orders_total": Metric(

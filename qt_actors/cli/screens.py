@@ -179,7 +179,9 @@ def positions(told: Json) -> RenderableType:
         for p in told["positions"]
     ]
     heads = ("<Symbol", "<Side", "Quantity", "Entry", "Mark", "Notional", "Result", "Stop", "Target", "Trail")
-    return _table(*heads, "Confidence", "Age", "<Phase", rows=rows)
+    table = _table(*heads, "Confidence", "Age", "<Phase", rows=rows)
+    seen = told.get("account_age_s")
+    return table if seen is None else Group(table, Text(f"as seen on the exchange {span(seen)} ago", style="dim"))
 
 
 def pnl(told: Json) -> RenderableType:

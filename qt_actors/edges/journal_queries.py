@@ -91,6 +91,10 @@ QUESTIONS: Final[dict[str, Question]] = {
         "ORDER BY now_ms",
         {"since_ms": 0, "step_ms": 60_000, "limit": 1440},
     ),
+    "equity_span": Question(
+        "SELECT coalesce(max(now_ms) - min(now_ms), 0) AS span_ms FROM equity WHERE now_ms >= :since_ms",
+        {"since_ms": 0},
+    ),
     "equity_last": Question("SELECT * FROM equity ORDER BY now_ms DESC LIMIT 1"),
     "income_by_kind": Question(
         "SELECT kind, asset, count(*) AS entries, exact_sum(amount_usd) AS amount_usd FROM income "

@@ -83,7 +83,7 @@ _VERSION_1: Final = (
         plan TEXT,
         trace TEXT NOT NULL,
         PRIMARY KEY (close_time_ms, symbol)
-    ) STRICT, WITHOUT ROWID
+    ) STRICT
     """,
     """
     CREATE TABLE intents (

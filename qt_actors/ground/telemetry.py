@@ -44,6 +44,8 @@ class TelemetryWiring(msgspec.Struct, frozen=True, kw_only=True):
     """Dead letters so far by (message class, reason)."""
     run_info: tuple[str, str, str, str]
     """Version, mode, market, profile."""
+    speed: float = 1.0
+    """Of the market's clock: ages and lags are told in real time."""
 
 
 class Telemetry(Actor):
@@ -64,6 +66,7 @@ class Telemetry(Actor):
         """Begin to sample the tree."""
         self._take("qt_up", 1)
         self._take("qt_run_info", 1, *self._wiring.run_info)
+        self._take("qt_system_health", 100)  # until a subsystem says otherwise
         self.timer("sample", SAMPLE_MS, real=True)
 
     def on_stop(self) -> None:
@@ -131,7 +134,8 @@ class Telemetry(Actor):
         self._decided[decision.symbol] = now
         self._take("qt_decisions_total", 1, decision.verdict, decision.gate)
         if known is None or known[0] != decision.close_time_ms:
-            self._take("qt_decision_lag_seconds", (decision.decided_ms - decision.close_time_ms) / 1000)
+            lag_ms = decision.decided_ms - decision.close_time_ms
+            self._take("qt_decision_lag_seconds", max(0, lag_ms) / 1000 / self._wiring.speed)
 
     def _book(self, message: positions.AccountSnapshot | positions.TradeClosed | positions.ProtectionMeasured) -> None:
         match message:
@@ -188,7 +192,7 @@ class Telemetry(Actor):
         """Age goes on growing while nothing is heard."""
         now_ms = self.now_ms()
         for stream, heard_ms in self._heard_ms.items():
-            self._take("qt_stream_age_seconds", max(0, now_ms - heard_ms) / 1000, stream)
+            self._take("qt_stream_age_seconds", max(0, now_ms - heard_ms) / 1000 / self._wiring.speed, stream)
 
     def _system(
         self,

@@ -83,7 +83,7 @@ def board(tmp_path, port, journal):
         tree=lambda: tuple(actors),
         journal=SqliteJournalReader(journal.path),
         metrics=Metrics(),
-        now_ms=lambda: NOW + HOUR,
+        now_ms=lambda: NOW,
         governor=Nobody(),
         executor=Nobody(),
     )

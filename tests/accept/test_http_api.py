@@ -9,6 +9,7 @@ import stat
 from decimal import Decimal
 from urllib.parse import quote
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -355,6 +356,35 @@ def test_a_restarting_actor_degrades_and_one_that_ended_is_unhealthy(site):
     assert site.ask("/health")[1]["reasons"] == ["root/trading/executor is being restarted: ValueError: x"]
     site.states = [an_actor("ended", "ValueError: x")]
     assert site.ask("/health")[0] == 503
+
+
+def test_an_account_not_seen_for_long_degrades_and_its_positions_say_how_old_they_are(site):
+    make_healthy(site)
+    site.show(msgspec.structs.replace(an_account(a_position()), now_ms=NOW - 60_000))
+    assert site.get("/health")["reasons"] == ["the account was last seen 60 s ago; positions may have changed"]
+    assert site.get("/api/positions")["account_age_s"] == 60
+
+
+def test_the_equity_curve_is_thinned_and_keeps_its_newest_point(site):
+    worth = Decimal(10_000)
+    site.journal.append(
+        [
+            system.EquityMeasured(
+                now_ms=NOW - 10_000 * i,
+                wallet_usd=worth,
+                equity_usd=worth - i,
+                unrealized_usd=ZERO,
+                daily_pnl_usd=ZERO,
+                gross_notional_usd=ZERO,
+            )
+            for i in range(5000)
+        ]
+    )
+    points = site.get("/api/equity")["equity"]
+    assert 600 <= len(points) <= 720
+    assert points[-1]["equity_usd"] == 10_000
+    assert [p["now_ms"] for p in points] == sorted(p["now_ms"] for p in points)
+    assert len(site.get("/api/equity?hours=1")["equity"]) == 361
 
 
 def test_entries_that_are_stopped_are_told_with_the_reason_and_are_no_illness(site):

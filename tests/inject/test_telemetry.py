@@ -38,7 +38,7 @@ def an_actor(path="root/executor", restarts=0, depth=0, state="up"):
 
 
 class House:
-    def __init__(self):
+    def __init__(self, speed=1.0):
         self.metrics = Metrics()
         self.tree = (an_actor(),)
         self.dead = {}
@@ -47,6 +47,7 @@ class House:
             tree=lambda: self.tree,
             dead_letters=lambda: self.dead,
             run_info=("0.1.0", "paper", "synthetic seed 7", "SAFE"),
+            speed=speed,
         )
         self.runtime = SimRuntime(seed=1, start_ms=NOW)
         self.runtime.start(SupervisorSpec("root", children=(ChildSpec("telemetry", lambda: Telemetry(wiring)),)))
@@ -286,6 +287,12 @@ def test_the_age_of_a_silent_stream_grows_though_nothing_is_heard(house):
     assert house.hear(quotes)["qt_stream_age_seconds", "public"] == 0.5
     house.runtime.run_for(10 * SAMPLE_MS)
     assert samples(house.metrics)["qt_stream_age_seconds", "public"] == 20.5
+
+
+def test_on_a_fast_market_clock_lags_are_told_in_real_time():
+    house = House(speed=3600)
+    assert house.hear(decided(a_decision()))["qt_decision_lag_seconds_sum",] == pytest.approx(1.5 / 3600)
+    house.runtime.stop()
 
 
 def test_a_stream_that_is_lost_twice_is_counted_twice_and_a_first_connection_is_no_loss(house):

@@ -22,6 +22,7 @@ from qt_actors.ports import JournalReader
 
 STATIC: Final = Path(__file__).parent / "static"
 ROWS_MAX: Final = 1000
+POINTS_MAX: Final = 720
 Limit = Annotated[int, Query(ge=1, le=ROWS_MAX, description="Newest rows to answer.")]
 
 
@@ -91,7 +92,7 @@ def _add_live(app: FastAPI, sources: Sources) -> None:
     @app.get("/health", tags=["state"])
     async def health() -> Response:
         """Status, uptime in seconds, positions, the day's result, every model's state; 503 when unhealthy."""
-        told = views.health(seen(), sources.tree(), time.monotonic() - started_s)
+        told = views.health(seen(), sources.tree(), time.monotonic() - started_s, sources.now_ms())
         return Json(told, 503 if told["status"] == "unhealthy" else 200)
 
     @app.get("/api/signals/live", tags=["state"])
@@ -161,10 +162,11 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
         return Json({name: views.money(rows) for name, rows in told.items()})
 
     @app.get("/api/equity", tags=["history"])
-    def equity(hours: Annotated[int, Query(ge=1, le=24 * 180)] = 24) -> Response:
+    def equity(hours: Annotated[int, Query(ge=1, le=24 * 7)] = 24 * 7) -> Response:
         """Equity over the last hours of market time, at most 720 points."""
-        span_ms = hours * 3_600_000
-        asked = {"since_ms": sources.now_ms() - span_ms, "step_ms": max(1, span_ms // 720), "limit": 720}
+        since_ms = sources.now_ms() - hours * 3_600_000
+        span_ms = journal.rows("equity_span", {"since_ms": since_ms})[0]["span_ms"]
+        asked = {"since_ms": since_ms, "step_ms": max(1, span_ms // POINTS_MAX), "limit": POINTS_MAX}
         return Json({"equity": views.money(journal.rows("equity", asked))})
 
     @app.get("/api/incidents", tags=["history"])

@@ -29,6 +29,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     bar_interval: str
     models: tuple[str, ...]
     """Names of the models that are meant to vote (``AI_MODEL``)."""
+    speed: float = 1.0
+    """Of the market's clock: ages are told in real time."""
 
 
 class VoteCount(msgspec.Struct, frozen=True, kw_only=True):

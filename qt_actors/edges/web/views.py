@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,17 +19,20 @@ from qt_actors.messages.signals import Signal
 from qt_actors.messages.system import VenueLost
 
 Json = dict[str, Any]
+ACCOUNT_AGE_S_MAX: Final = 45.0
+"""Four missed reconciliation rounds."""
 
 
-def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float) -> Json:
+def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, now_ms: int) -> Json:
     """Return the answer of ``/health``; ``status`` is starting, healthy, degraded or unhealthy, ``reasons`` say why."""
     states = tuple(states)
-    dead, sick = _dead(snapshot, states), _sick(snapshot, states)
+    dead, sick = _dead(snapshot, states), _sick(snapshot, states, now_ms)
     ready = snapshot.account is not None and snapshot.signals is not None
     status = "unhealthy" if dead else "degraded" if sick else "healthy"
     if not ready and status != "unhealthy":
         status = "starting"
     directive, account = snapshot.directive, snapshot.account
+    models = ai_status(snapshot)["models"]
     trading = "not yet decided" if directive is None else "allowed" if _entries(snapshot) else "stopped"
     return {
         "status": status,
@@ -46,8 +49,9 @@ def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float) ->
         "symbols": len(snapshot.universe.symbols) if snapshot.universe else 0,
         "entries": trading,
         "entries_reason": directive.reason if directive else "",
-        "ai_status": {m["model"]: m["state"] for m in ai_status(snapshot)["models"]},
-        "ai_reasons": {m["model"]: m["reason"] for m in ai_status(snapshot)["models"] if m["reason"]},
+        "account_age_s": account_age_s(snapshot, now_ms),
+        "ai_status": {m["model"]: m["state"] for m in models},
+        "ai_reasons": {m["model"]: m["reason"] for m in models if m["reason"]},
         "unprotected_seconds": snapshot.unprotected_s,
     }
 
@@ -64,8 +68,18 @@ def _dead(snapshot: Snapshot, states: Iterable[ActorState]) -> list[str]:
     return told
 
 
-def _sick(snapshot: Snapshot, states: Iterable[ActorState]) -> list[str]:
+def account_age_s(snapshot: Snapshot, now_ms: int) -> float | None:
+    """Return the real seconds since the account was last reconciled, None before the first time."""
+    if snapshot.account is None:
+        return None
+    return max(0, now_ms - snapshot.account.now_ms) / 1000 / snapshot.run.speed
+
+
+def _sick(snapshot: Snapshot, states: Iterable[ActorState], now_ms: int) -> list[str]:
     told = [f"{s.path} is being restarted: {s.last_error}" for s in states if s.state == "backoff"]
+    age_s = account_age_s(snapshot, now_ms)
+    if age_s is not None and age_s > ACCOUNT_AGE_S_MAX:
+        told.append(f"the account was last seen {age_s:.0f} s ago; positions may have changed")
     told += [f"{h.subsystem}: {h.reason}" for h in snapshot.health.values() if 0 < h.health < 100]
     told += [f"stream {s.stream}: {s.reason or 'lost'}" for s in snapshot.streams.values() if not s.connected]
     for model in ai_status(snapshot)["models"]:
@@ -127,10 +141,11 @@ def held(snapshot: Snapshot, now_ms: int) -> Json:
     """Return every open position with what protects it on the exchange."""
     account = snapshot.account
     if account is None:
-        return {"now_ms": now_ms, "positions": []}
+        return {"now_ms": now_ms, "account_age_s": None, "positions": []}
     marks = _marks(snapshot.quotes)
     rows = [_position(p, snapshot, account.conditionals, marks, now_ms) for p in account.positions]
-    return {"now_ms": now_ms, "positions": sorted(rows, key=lambda r: -abs(r["notional_usd"]))}
+    ranked = sorted(rows, key=lambda r: -abs(r["notional_usd"]))
+    return {"now_ms": now_ms, "account_age_s": account_age_s(snapshot, now_ms), "positions": ranked}
 
 
 def _marks(quotes: QuotesUpdated | None) -> Mapping[str, float]:
