@@ -7,6 +7,7 @@ next bar's open, as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -136,17 +137,25 @@ def class_mix(labels: NDArray[np.int64]) -> Floats:
 
 
 class Ensemble(NamedTuple):
-    """The weighted vote of SPEC 4 over N rows: int8[N] actions, float64[N] confidences (0 where HOLD)."""
+    """The weighted vote of SPEC 4 over N rows, all weighted over the agreeing models and 0 where HOLD.
+
+    Attributes:
+        actions: int8[N]; confidence: float64[N]; margin: float64[N], p of the voted side less p of the other.
+    """
 
     actions: NDArray[np.int8]
     confidence: Floats
+    margin: Floats
 
 
-def ensemble(votes: dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]) -> Ensemble:
+def ensemble(
+    votes: Mapping[str, tuple[NDArray[np.int8], NDArray[np.float32]]], margins: Mapping[str, Floats]
+) -> Ensemble:
     """At least max(2, floor(.75 · active)) of the active models agree on a direction, else HOLD (SPEC 4.2, 4.3).
 
     Args:
         votes: by model, its actions int8[N] (``ABSTAIN`` = no vote) and confidences float32[N].
+        margins: by model, p_buy - p_sell, float64[N].
     """
     actions = np.stack([votes[name][0] for name in votes])
     confidence = np.stack([votes[name][1] for name in votes]).astype(np.float64)
@@ -154,10 +163,12 @@ def ensemble(votes: dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]) -> 
     active = (actions != ABSTAIN).sum(axis=0)
     quorum = np.maximum(2, np.floor(0.75 * active))
     out = np.full(actions.shape[1], HOLD, dtype=np.int8)
-    strength = np.zeros(actions.shape[1])
+    strength, edge = np.zeros(actions.shape[1]), np.zeros(actions.shape[1])
+    apart = np.nan_to_num(np.stack([margins[name] for name in votes]))
     for side in (SELL, BUY):
         agree = actions == side
         wins = agree.sum(axis=0) >= quorum
-        mean = (weights * agree * confidence).sum(axis=0) / np.maximum((weights * agree).sum(axis=0), 1e-12)
-        out[wins], strength[wins] = side, mean[wins]
-    return Ensemble(out, strength)
+        share = weights * agree / np.maximum((weights * agree).sum(axis=0), 1e-12)
+        out[wins], strength[wins] = side, (share * confidence).sum(axis=0)[wins]
+        edge[wins] = (share * apart).sum(axis=0)[wins] * (1.0 if side == BUY else -1.0)
+    return Ensemble(out, strength, edge)

@@ -62,7 +62,7 @@ class TokenNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape out."""
-        return torch.as_tensor(self.norm(x.transpose(1, 2)).transpose(1, 2))
+        return torch.as_tensor(self.norm(x.reshape(-1, x.shape[-1])).reshape(x.shape))
 
 
 class ResidualAttention(nn.Module):

@@ -22,6 +22,7 @@ from models.calibration import expected_calibration_error, fit_vector_scaling, l
 from models.dataset import Dataset, Rows, build_dataset
 from models.evaluation import SHARES, Band, Outcomes, day_block_band, direction_hit, information_coefficient, strongest
 from models.folds import FoldEdges
+from models.labels import Barriers
 from models.registry import (
     ABSTAIN,
     BUY,
@@ -72,9 +73,9 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """The ensemble's signals of at least ``confidence``: how many a bar over all symbols, and their result in R."""
+    """The ensemble's signals that pass ``rule``: how many a bar over all symbols, and their result in R."""
 
-    confidence: float
+    rule: str
     signals_per_bar: float
     buy_share: float
     band: Band
@@ -194,7 +195,7 @@ def scoreboard(
         lines=tuple(_line(name, answer, facts) for name, answer in everyone.items()),
         vote_correlation=_pairs(margins, lambda a, b: float(np.corrcoef(a, b)[0, 1])),
         agreement=_pairs({name: vote[0].astype(np.float64) for name, vote in votes.items()}, _agreement),
-        ensemble=_ensemble(dataset, test, facts, votes),
+        ensemble=_ensemble(dataset, test, facts, votes, margins),
     )
 
 
@@ -240,19 +241,28 @@ def _ensemble(
     dataset: Dataset,
     test: Rows,
     facts: Outcomes,
-    votes: dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]],
+    votes: Mapping[str, tuple[NDArray[np.int8], NDArray[np.float32]]],
+    margins: Mapping[str, NDArray[np.float64]],
 ) -> tuple[Passed, ...]:
-    """Signals and results from each least confidence on; a whole bar has as many rows as there are symbols."""
-    voted = evaluation.ensemble(votes)
+    """Signals and results from each least confidence on; a whole bar has as many rows as there are symbols.
+
+    The last line keeps signals whose edge, margin · (1 + target ratio) / 2 stop distances as the trader reckons it,
+    pays the labels' own fees and slippage.
+    """
+    voted = evaluation.ensemble(votes, margins)
     side = np.where(voted.actions == BUY, 1.0, np.where(voted.actions == SELL, -1.0, 0.0))
     gained = evaluation.results(side, facts)
     symbols = len(np.unique(dataset.symbol[test]))
+    barriers = Barriers()
+    cost = 2 * (barriers.fee + barriers.slippage) / np.minimum(dataset.stop_distance[test], barriers.stop_max)
+    rules = {f"confidence ≥ {least:.2f}": voted.confidence >= least for least in CONFIDENCES}
+    rules["edge pays fees and slippage"] = voted.margin * (1 + barriers.target_ratio) / 2 > cost
     passed = []
-    for confidence in CONFIDENCES:
-        signal = (side != 0) & (voted.confidence >= confidence)
+    for rule, kept in rules.items():
+        signal = (side != 0) & kept
         passed.append(
             Passed(
-                confidence=confidence,
+                rule=rule,
                 signals_per_bar=float(signal.mean() * symbols),
                 buy_share=float((side[signal] > 0).mean()) if signal.any() else 0.0,
                 band=day_block_band(gained[signal], facts.t0_ms[signal]),
@@ -278,11 +288,8 @@ def markdown(board: Scoreboard) -> str:
         bands = " | ".join(_shown(band) for band in line.strongest)
         ic = f"{line.ic:+.3f} / {line.ic_pooled:+.3f}"
         lines.append(f"| {line.name} | {loss} | {ece} | {line.direction_hit:.1%} | {ic} | {bands} |")
-    lines += ["", "| ensemble, confidence at least | signals a bar | of them BUY | R a signal |", "|---|---|---|---|"]
-    lines += [
-        f"| {p.confidence:.2f} | {p.signals_per_bar:.1f} | {p.buy_share:.0%} | {_shown(p.band)} |"
-        for p in board.ensemble
-    ]
+    lines += ["", "| ensemble | signals a bar | of them BUY | R a signal |", "|---|---|---|---|"]
+    lines += [f"| {p.rule} | {p.signals_per_bar:.1f} | {p.buy_share:.0%} | {_shown(p.band)} |" for p in board.ensemble]
     lines += ["", "| pair | correlation of margins | same side where both call |", "|---|---|---|"]
     lines += [
         f"| {pair} | {value:.2f} | {board.agreement[pair]:.0%} |" for pair, value in board.vote_correlation.items()

@@ -136,7 +136,14 @@ def test_patchtst_normalises_over_rows_and_tokens_not_within_a_token() -> None:
 def test_patchtst_still_knows_level_and_scale_after_revin() -> None:
     network = PatchTST(PatchTSTSettings()).eval()
     x = torch.randn(1, 128, 5, generator=seeded())
-    assert not torch.allclose(network(x)[0], network(4 * x + 1)[0], atol=1e-4)
+    assert not torch.allclose(network(x)[1], network(4 * x + 1)[1], atol=1e-2)
+    torch.nn.init.normal_(network.action.weight)
+    assert not torch.allclose(network(x)[0], network(4 * x + 1)[0], atol=1e-2)
+
+
+def test_patchtst_votes_the_even_mix_before_it_has_learned() -> None:
+    p, _ = PatchTST(PatchTSTSettings()).eval()(torch.randn(3, 128, 5, generator=seeded()))
+    assert torch.allclose(p, torch.full((3, 3), 1 / 3))
 
 
 def test_the_pinball_loss_of_the_true_quantiles_is_least_and_unknown_steps_do_not_count() -> None:
