@@ -25,7 +25,7 @@ from qt_actors.exchange.hub import Hub
 from qt_actors.exchange.listen_keys import ListenKeys
 from qt_actors.exchange.listing import PHASES, SETTLING, phases
 from qt_actors.exchange.market import Market, detail_for
-from qt_actors.exchange.saved_state import Entry, Snapshot, StateFile
+from qt_actors.exchange.saved_state import LOG_BYTES_MAX, Entry, Snapshot, StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +205,9 @@ class Exchange:
 
     def snapshot_if_due(self) -> None:
         """Write a snapshot when the last one is old enough for what it costs."""
-        if self._file is not None and self.clock.real_ms() >= self._snapshot_due_ms:
+        if self._file is None:
+            return
+        if self.clock.real_ms() >= self._snapshot_due_ms or self._file.log_bytes > LOG_BYTES_MAX:
             self.snapshot()
 
     def snapshot(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION: Final = 1
-LOG_BYTES_MAX: Final = 64 * 1024 * 1024
+LOG_BYTES_MAX: Final = 16 * 1024 * 1024  # a longer log asks for a snapshot
 _LENGTH: Final = struct.Struct("<I")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 from aiohttp import web
 
+from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.exchange import Exchange
 from qt_actors.exchange.limits import Limits
 from qt_actors.exchange.rest import BODY_BYTES_MAX, serve_rest
@@ -51,6 +52,7 @@ class ExchangeServer:
         )
         self._runner: web.AppRunner | None = None
         self._mover: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Listen and let time move; the port.
@@ -70,10 +72,11 @@ class ExchangeServer:
 
     async def stop(self) -> None:
         """Save, tell the clients (close 1001) and stop listening."""
-        if self._mover is not None:
-            self._mover.cancel()
-            await asyncio.gather(self._mover, return_exceptions=True)
-            self._mover = None
+        tasks = [task for task in (self._mover, self._reading) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._mover = None
         self.exchange.close()
         for client in self.exchange.hub.clients:
             client.close(1001, "Exchange stops")
@@ -121,10 +124,19 @@ class ExchangeServer:
         exchange.hub.tick(exchange.clock.real_ms())
         exchange.commit()
         exchange.snapshot_if_due()
-        history, open_ms = exchange.market.history, exchange.market.open_ms()
-        if history.wants_more(open_ms):
-            more = await asyncio.get_running_loop().run_in_executor(None, history.fetch)
-            history.extend(more, exchange.market.open_ms())
+        if self._reading is None and exchange.market.history.wants_more(exchange.market.open_ms()):
+            self._reading = asyncio.create_task(self._read_ahead())
+
+    async def _read_ahead(self) -> None:
+        """Read the next stretch of candles on another thread, while the market walks the present one."""
+        market = self.exchange.market
+        try:
+            more = await asyncio.get_running_loop().run_in_executor(None, market.history.fetch)
+            market.history.extend(more, market.open_ms())
+        except MarketDataError as reason:
+            log.error("%s", reason)  # noqa: TRY400 - the market meets it again when it gets there, with its trace
+        finally:
+            self._reading = None
 
 
 class ServedExchange:

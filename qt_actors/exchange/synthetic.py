@@ -35,6 +35,7 @@ States are kept, so any stretch can be made again; a market resumed years after 
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -155,10 +156,15 @@ class SyntheticMarket:
         rng = self._rng(0)
         self._shape = _shape(rules, rng)
         self._states = [_first_state(self._shape, rng)]
+        self._lock = threading.Lock()
         self._made: OrderedDict[int, NDArray[np.float64]] = OrderedDict()
 
     def read(self, start_ms: int, end_ms: int, rows: Sequence[int] | None = None) -> Grid:
         """The grid from `start_ms` to `end_ms` of all symbols, or of those in `rows`; empty before the origin."""
+        with self._lock:  # the next stretch is read on another thread
+            return self._read(start_ms, end_ms, rows)
+
+    def _read(self, start_ms: int, end_ms: int, rows: Sequence[int] | None) -> Grid:
         chosen = list(range(len(self.symbols)) if rows is None else rows)
         grid = empty_grid(start_ms, STEP_MS, len(chosen), max(0, (end_ms - start_ms) // STEP_MS))
         first = (start_ms - self.origin_ms) // STEP_MS
