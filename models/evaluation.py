@@ -95,7 +95,9 @@ def information_coefficient(scores: Floats, outcomes: Outcomes, rows_min: int = 
 
 
 def _ranks(values: Floats) -> Floats:
-    return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
+    """Ranks from 0, equal values sharing their mean rank."""
+    _, group, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count + 1) / 2)[group])
 
 
 def _correlation(a: Floats, b: Floats) -> float:

@@ -60,7 +60,7 @@ class Line(msgspec.Struct, frozen=True):
         log_loss, ece: None for a rule that says no probabilities.
         direction_hit: share of right sides among rows labelled SELL or BUY.
         ic, ic_pooled: rank correlation with the 24-bar move, across symbols at one time, and over all rows.
-        strongest: result in R of following it, for each of ``SHARES``.
+        strongest: result in R of following it, for each of ``SHARES``; the first only where all scores are equal.
     """
 
     name: str
@@ -209,7 +209,8 @@ def _line(name: str, answer: NDArray[np.floating], facts: Outcomes) -> Line:
     probable = answer.ndim == 2
     score = (answer[:, BUY] - answer[:, SELL] if probable else answer).astype(np.float64)
     gained = evaluation.results(score, facts)
-    top = [strongest(score, share) for share in SHARES]
+    shares = SHARES if np.ptp(np.abs(score)) > 0 else SHARES[:1]  # a rule that is always equally sure has no strongest
+    top = [strongest(score, share) for share in shares]
     within, pooled = information_coefficient(score, facts)
     return Line(
         name=name,
@@ -285,7 +286,7 @@ def markdown(board: Scoreboard) -> str:
     for line in board.lines:
         loss = "" if line.log_loss is None else f"{line.log_loss:.4f}"
         ece = "" if line.ece is None else f"{line.ece:.3f}"
-        bands = " | ".join(_shown(band) for band in line.strongest)
+        bands = " | ".join([*map(_shown, line.strongest), *[""] * (len(SHARES) - len(line.strongest))])
         ic = f"{line.ic:+.3f} / {line.ic_pooled:+.3f}"
         lines.append(f"| {line.name} | {loss} | {ece} | {line.direction_hit:.1%} | {ic} | {bands} |")
     lines += ["", "| ensemble | signals a bar | of them BUY | R a signal |", "|---|---|---|---|"]
