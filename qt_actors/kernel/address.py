@@ -61,6 +61,10 @@ class Address:
             envelope.incarnation = self._incarnation
         self._offer(envelope)
 
+    def forward(self, envelope: Envelope) -> None:
+        """Send an envelope that is already addressed and traced; only the kernel makes those."""
+        self._offer(envelope)
+
     def ask(self, message: object, timeout_s: float) -> object:
         """Send and wait for the answer (`Actor.reply`): for the edges only (command line, HTTP, tests).
 

@@ -155,10 +155,11 @@ class Post(ABC):
             self.refuse(own, envelope.sender, value)
         if envelope.answer is not None:
             envelope.answer.give(value)
-        elif envelope.sender:
-            self.address(envelope.sender).tell(value)
+            return
+        answer = Envelope(value, self.next_number(), envelope.trace, envelope.number, own.path)
+        if envelope.sender:
+            self.address(envelope.sender).forward(answer)
         else:
-            answer = Envelope(value, self.next_number(), envelope.trace, envelope.number, own.path)
             self.bury("", answer, "no sender")
 
     def refuse(self, own: Incarnation, path: str, message: object) -> NoReturn:

@@ -80,7 +80,7 @@ class Probe:
     def tell(self, path: str, message: object, *, trace: str | None = None) -> None:
         """Tell another actor in this one's name; its replies come here."""
         number = self._runtime.next_number()
-        self._runtime.mailbox(path).offer(Envelope(message, number, trace or number, 0, self.path))
+        self._runtime.address(path).forward(Envelope(message, number, trace or number, 0, self.path))
 
     def up(self) -> None:
         """Watchers hear `Up`."""
@@ -122,4 +122,4 @@ class Probe:
             raise AssertionError(msg)
         number = self._runtime.next_number()
         answer = Envelope(value, number, question.trace, question.number, self.path)
-        self._runtime.mailbox(question.sender).offer(answer)
+        self._runtime.address(question.sender).forward(answer)

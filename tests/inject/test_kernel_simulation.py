@@ -163,7 +163,7 @@ def test_the_run_does_not_depend_on_the_hash_seed_of_the_process():
         f"m = runpy.run_path({__file__!r}); print(m['chaos_run'](7)[0].digest())"
     )
     outputs = {
-        subprocess.run(  # noqa: S603 -- this very file, in a process of its own
+        subprocess.run(
             [sys.executable, "-c", script],
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from qt_actors.kernel import (
     Crash,
     CrashStart,
     Down,
+    Hang,
     Probe,
     Restart,
     SimRuntime,
@@ -276,6 +277,26 @@ def test_a_temporary_child_is_never_restarted(runtime: Runtime, probe: Probe):
     assert not any("root/b#2" in str(line) for line in probe.heard)
 
 
+def test_the_address_of_a_child_that_has_ended_is_closed_until_its_supervisor_starts_anew():
+    runtime = SimRuntime(seed=5)
+    probe = Probe(runtime, "out")
+    inner = SupervisorSpec("inner", children=(worker(runtime, "x"), worker(runtime, "once", restart="temporary")))
+    begin(runtime, SupervisorSpec("root", children=(inner,), backoff=QUICK))
+    hear(probe, 2)
+    for message in (crash, "waits in vain"):
+        runtime.address("root/inner/once").tell(message)
+    runtime.run_for(1_000)
+    runtime.address("root/inner/once").tell("too late")
+    lost = [(letter.message, letter.reason) for letter in runtime.dead_letters.kept()[1:]]
+    assert lost == [("waits in vain", "closed"), ("too late", "closed")]
+    assert state(runtime, "root/inner/once").state == "ended"
+    runtime.address("root").tell(Restart("inner", "the test asks"))
+    runtime.run_for(1_000)
+    runtime.address("root/inner/once").tell("heard")
+    runtime.run_until_idle()
+    assert probe.heard[-1] == "heard"
+
+
 def test_past_the_budget_the_supervisor_gives_up_and_its_parent_restarts_the_whole_subtree(
     runtime: Runtime, probe: Probe
 ):
@@ -472,6 +493,41 @@ def test_in_rest_for_one_nobody_serves_while_one_before_it_is_down():
     assert [line.state for line in runtime.tree()] == ["up", "up", "backoff", "idle"]
     runtime.run_for(600)
     assert [line.state for line in runtime.tree()] == ["up"] * 4
+
+
+def test_a_crash_while_others_are_being_stopped_changes_neither_their_order_nor_restarts_anybody_twice():
+    runtime = SimRuntime(seed=5)
+    probe = Probe(runtime, "out")
+    children = tuple(worker(runtime, name) for name in "abcd")
+    begin(runtime, SupervisorSpec("root", "one_for_all", children, backoff=QUICK))
+    hear(probe, 4)
+    runtime.inject(Hang("root/d", 1, wake_after_ms=500))
+    runtime.address("root/d").tell("takes half a second")
+    runtime.run_until_idle()
+    runtime.address("root/a").tell(crash)
+    runtime.run_for(100)
+    assert state(runtime, "root/d").state == "stopping"
+    runtime.address("root/b").tell(crash)
+    runtime.run_for(5_000)
+    assert list(probe.heard[4:]) == [
+        "takes half a second",
+        "root/d#1 stopped",
+        "root/c#1 stopped",
+        *(f"root/{name}#2 up" for name in "abcd"),
+    ]
+
+
+def test_news_of_an_earlier_incarnation_do_not_touch_the_next(runtime: Runtime, probe: Probe):
+    begin(runtime, three(runtime, "one_for_one"))
+    hear(probe, 3)
+    runtime.address("root/a").tell(crash)
+    assert hear(probe, 1) == ["root/a#2 up"]
+    runtime._tell_supervisor("root", Down("root/a", 1, "long ago"))
+    runtime._tell_supervisor("root", Up("root/a", 1))
+    runtime.address("root/b").tell(crash)
+    assert hear(probe, 1) == ["root/b#2 up"]
+    assert state(runtime, "root/a").state == "up"
+    assert state(runtime, "root/a").restarts == 1
 
 
 def test_a_supervisor_that_crashes_takes_its_children_along_and_is_restarted():
