@@ -1,7 +1,7 @@
 """Candle files on disk: Parquet, Binance's CSV dumps (header or not) and the zip archives they come in.
 
-A file is read into polars columns `open_time` (ms), `open`, `high`, `low`, `close`, `volume` and, where it has them,
-`quote_volume`, `trades`, `taker_buy_volume`. Times of 16 digits are microseconds, of 19 nanoseconds, and are divided
+Needed are the columns `open_time`, `open`, `high`, `low`, `close`, `volume`; `quote_volume`, `trades` and
+`taker_buy_volume` are taken where they are. Times of 16 digits are microseconds, of 19 nanoseconds, and are divided
 down. Rows out of order are sorted, of doubled rows the last one counts (Binance's dumps have both). Anything else
 that is wrong is one line: `MarketDataError`.
 """
@@ -12,7 +12,10 @@ import io
 import zipfile
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
+
+from qt_actors.exchange.candles import CLOSE, FIELDS, HIGH, LOW, VOLUME, Candles, between
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,11 +50,11 @@ def symbol_of(path: Path) -> str:
     return path.name.split(".", 1)[0].split("-", 1)[0].upper()
 
 
-def read_candles(path: Path, start_ms: int | None = None, end_ms: int | None = None) -> pl.DataFrame:
-    """The candles of a file that open in [start_ms, end_ms), sorted and unique.
+def read_candles(path: Path, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
+    """The candles of a file that open in [start_ms, end_ms), sorted and unique; NaN where it lacks an optional field.
 
     Raises:
-        MarketDataError: the file cannot be read, misses a column, holds no row in all, or an impossible price.
+        MarketDataError: the file cannot be read, misses a column or holds an impossible price.
     """
     try:
         frame = _read(path, start_ms, end_ms)
@@ -59,18 +62,18 @@ def read_candles(path: Path, start_ms: int | None = None, end_ms: int | None = N
         raise
     except (OSError, ValueError, zipfile.BadZipFile, pl.exceptions.PolarsError) as reason:
         raise MarketDataError(f"{path}: cannot be read as candles: {_one_line(reason)}") from reason
-    missing = [name for name in REQUIRED if name not in frame.columns]
+    columns = {_ALIASES.get(name.lower(), name.lower()): name for name in reversed(frame.columns)}
+    columns |= {name.lower(): name for name in frame.columns if name.lower() in (*REQUIRED, *OPTIONAL)}
+    missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise MarketDataError(
             f"{path}: column {', '.join(missing)} is missing; needed are {', '.join(REQUIRED)} (has {frame.columns})"
         )
-    frame = _normalised(frame, path)
-    if start_ms is not None:
-        frame = frame.filter(pl.col("open_time") >= start_ms)
-    if end_ms is not None:
-        frame = frame.filter(pl.col("open_time") < end_ms)
-    _check(frame, path)
-    return frame
+    candles = _candles(frame, columns, path)
+    if start_ms is not None or end_ms is not None:
+        candles = between(candles, start_ms or 0, end_ms if end_ms is not None else 1 << 62)
+    _check(candles, path)
+    return candles
 
 
 def _read(path: Path, start_ms: int | None, end_ms: int | None) -> pl.DataFrame:
@@ -109,42 +112,40 @@ def _csv(raw: bytes) -> pl.DataFrame:
     return frame
 
 
-def _milliseconds(frame: pl.DataFrame) -> pl.DataFrame:
-    if frame.schema["open_time"].is_temporal():
-        frame = frame.with_columns(pl.col("open_time").dt.epoch("ms"))
-    time = pl.col("open_time").cast(pl.Int64)
-    return frame.with_columns(
-        pl.when(time >= 10**18).then(time // 1_000_000).when(time >= 10**15).then(time // 1000).otherwise(time)
-        .alias("open_time")
-    )  # fmt: skip
-
-
-def _normalised(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    lower = {name: name.lower() for name in frame.columns}
-    frame = frame.rename({**lower})
-    present = set(frame.columns)
-    frame = frame.rename({old: new for old, new in _ALIASES.items() if old in present and new not in present})
-    keep = [name for name in (*REQUIRED, *OPTIONAL) if name in frame.columns]
+def _candles(frame: pl.DataFrame, columns: dict[str, str], path: Path) -> Candles:
+    """The columns as arrays, times in ms, sorted and unique."""
+    times = frame.get_column(columns["open_time"])
+    if times.null_count():
+        raise MarketDataError(f"{path}: open_time is empty in {times.null_count()} row(s); remove them")
     try:
-        frame = _milliseconds(frame.select(keep)).with_columns(pl.col(keep[1:]).cast(pl.Float64))
-    except pl.exceptions.PolarsError as reason:
+        times = times.dt.epoch("ms") if times.dtype.is_temporal() else times
+        opens = times.cast(pl.Int64).to_numpy()
+        data = np.full((FIELDS, opens.size), np.nan)
+        for field, name in enumerate((*REQUIRED[1:], *OPTIONAL)):
+            if name in columns:
+                data[field] = frame.get_column(columns[name]).cast(pl.Float64).to_numpy()
+    except (pl.exceptions.PolarsError, ValueError) as reason:
         raise MarketDataError(f"{path}: a column is not a number: {_one_line(reason)}") from reason
-    return frame.unique("open_time", keep="last").sort("open_time")
+    opens = np.where(opens >= 10**18, opens // 1_000_000, np.where(opens >= 10**15, opens // 1000, opens))
+    if np.all(opens[1:] > opens[:-1]):
+        return Candles(opens, data)
+    order = np.argsort(opens, kind="stable")
+    opens = opens[order]
+    last = np.append(opens[1:] != opens[:-1], True)
+    return Candles(opens[last], data[:, order[last]])
 
 
-def _check(frame: pl.DataFrame, path: Path) -> None:
-    low = pl.min_horizontal("open", "high", "low", "close")
-    high = pl.max_horizontal("open", "high", "low", "close")
-    good = (
-        (low > 0) & low.is_finite() & high.is_finite() & (pl.col("high") == high) & (pl.col("low") == low)
-        & (pl.col("volume") >= 0) & pl.col("volume").is_finite()
-    )  # fmt: skip
-    bad = frame.filter(~good.fill_null(value=False))
-    if not bad.is_empty():
-        row = bad.row(0, named=True)
+def _check(candles: Candles, path: Path) -> None:
+    prices, volume = candles.data[: CLOSE + 1], candles.data[VOLUME]
+    low, high = prices.min(axis=0), prices.max(axis=0)  # NaN stays NaN, and fails every comparison
+    good = (low > 0) & (high < np.inf) & (candles.data[HIGH] == high) & (candles.data[LOW] == low)
+    good &= (volume >= 0) & (volume < np.inf)
+    if not good.all():
+        bad = int(np.flatnonzero(~good)[0])
+        o, h, l, c, v = candles.data[: VOLUME + 1, bad].tolist()  # noqa: E741 - a candle's own letters
         raise MarketDataError(
-            f"{path}: {bad.height} impossible candle(s), the first at open_time {row['open_time']}: "
-            f"open {row['open']} high {row['high']} low {row['low']} close {row['close']} volume {row['volume']}; "
+            f"{path}: {int((~good).sum())} impossible candle(s), the first at open_time {candles.opens[bad]}: "
+            f"open {o} high {h} low {l} close {c} volume {v}; "
             "prices must be above 0, high and low must enclose open and close, volume must be at least 0"
         )
 

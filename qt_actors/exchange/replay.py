@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import polars as pl
 
 from qt_actors.exchange.candle_files import (
-    OPTIONAL,
-    REQUIRED,
     SUFFIXES,
     MarketDataError,
     read_candles,
     symbol_of,
 )
-from qt_actors.exchange.candles import FIELDS, Candles, Grid, empty_grid, fill_estimates
+from qt_actors.exchange.candles import CLOSE, FIELDS, Candles, Grid, empty_grid, fill_estimates
 from qt_actors.exchange.intervals import HOUR_MS, INTERVAL_MS, name_of
 from qt_actors.exchange.paths import refine, symbol_key
 
@@ -91,19 +88,13 @@ class ReplayMarket:
     def _candles(self, row: int, start_ms: int, end_ms: int) -> Candles:
         symbol, interval = self.symbols[row], self._intervals[row]
         low = start_ms // interval * interval
-        frames = [
+        parts = [
             read_candles(part.path, low, end_ms)
             for part in self._parts[symbol]
             if part.first_ms < end_ms and part.last_ms >= low
         ]
-        frame = _joined(frames)
-        opens = frame.get_column("open_time").to_numpy()
-        data = np.full((FIELDS, opens.size), np.nan)
-        for field, name in enumerate((*REQUIRED[1:], *OPTIONAL)):
-            if name in frame.columns:
-                data[field] = frame.get_column(name).to_numpy()
-        fill_estimates(data)
-        candles = Candles(opens, data)
+        candles = _joined(parts)
+        fill_estimates(candles.data)
         if interval == self.interval_ms:
             return candles
         finer = name_of(self.interval_ms)
@@ -121,13 +112,12 @@ class ReplayMarket:
         parts: list[_Part] = []
         decimals = 0
         for part in self._parts[symbol]:
-            frame = read_candles(part.path)
-            if frame.is_empty():
+            candles = read_candles(part.path)
+            if not candles.opens.size:
                 raise MarketDataError(f"{part.path}: holds no candle; delete the file or give one with rows")
-            times = frame.get_column("open_time").to_numpy()
-            every.append(times)
-            parts.append(_Part(part.path, int(times[0]), int(times[-1])))
-            decimals = max(decimals, decimals_of(frame.select(REQUIRED[1:5]).to_numpy()))
+            every.append(candles.opens)
+            parts.append(_Part(part.path, int(candles.opens[0]), int(candles.opens[-1])))
+            decimals = max(decimals, decimals_of(candles.data[: CLOSE + 1].T))
         self._parts[symbol] = sorted(parts, key=lambda part: part.first_ms)
         opens = np.concatenate(every)
         lengths, counts = np.unique(np.concatenate([np.diff(times) for times in every]), return_counts=True)
@@ -180,12 +170,17 @@ def _scan(folder: Path, symbols: Sequence[str] | str) -> dict[str, list[_Part]]:
     return {symbol: found[symbol] for symbol in dict.fromkeys(wanted)}
 
 
-def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    if not frames:
-        return pl.DataFrame({name: [] for name in REQUIRED}, schema_overrides={"open_time": pl.Int64})
-    if len(frames) == 1:
-        return frames[0]
-    return pl.concat(frames, how="diagonal").unique("open_time", keep="last").sort("open_time")
+def _joined(parts: list[Candles]) -> Candles:
+    """Candles of several files in time order; where two have the same bar, the later file's."""
+    if not parts:
+        return Candles(np.empty(0, dtype=np.int64), np.empty((FIELDS, 0)))
+    if len(parts) == 1:
+        return parts[0]
+    opens = np.concatenate([part.opens for part in parts])
+    data = np.concatenate([part.data for part in parts], axis=1)
+    order = np.argsort(opens, kind="stable")
+    last = np.append(np.diff(opens[order]) > 0, True)
+    return Candles(opens[order][last], data[:, order][:, last])
 
 
 def decimals_of(prices: NDArray[np.float64]) -> int:

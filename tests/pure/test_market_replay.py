@@ -102,6 +102,8 @@ def test_only_the_named_symbols_are_served(tmp_path: Path) -> None:
         ("A.parquet", b"PAR1 nonsense", "cannot be read as candles"),
         ("A.csv", b"open_time,open\n1,2\n", "column high, low, close, volume is missing"),
         ("A.csv", b"", "cannot be read as candles"),
+        ("A.csv", b"open_time,open,high,low,close,volume\n,1,2,1,1,5\n1735689600000,1,2,1,1,5\n", "open_time is empty"),
+        ("A.csv", b"open_time,open,high,low,close,volume\n1735689600000,1,2,1,,5\n", "1 impossible candle(s)"),
         ("A.csv", b"1735689600000,1,2,1,x,5\n1735690500000,1,2,1,1,5\n", "not a number"),
         ("A.csv", b"1735689600000,1,2,3,1,5\n1735690500000,1,2,1,1,5\n", "1 impossible candle(s)"),
         ("A.csv", b"1735689600000,0,2,0,1,5\n", "1 impossible candle(s)"),
