@@ -69,6 +69,7 @@ class BinanceRest:
         self._owner: Mailbox | None = None
         self._bar_slots = asyncio.Semaphore(BAR_REQUESTS_MAX)
         self._client_ids: dict[int, str] = {}
+        loop.at_stop(self._requests.close)
 
     def connect(self, reply_to: Mailbox) -> None:
         """Measure the clock, check credentials and position mode; tells ``VenueReady`` or ``VenueLost``.
@@ -283,8 +284,8 @@ class BinanceRest:
         return known
 
     async def _bars(self, symbol: str, interval: str, since_ms: int | None, limit: int) -> tuple[Message, ...]:
-        # One more than asked for: the newest row is usually the forming one.
-        rows = min(limit + 1, BARS_MAX)
+        # Two more than asked for: the newest is the forming one, another may have closed within the clock's error.
+        rows = min(limit + 2, BARS_MAX)
         query = {} if since_ms is None else {"startTime": since_ms}
         try:
             async with self._bar_slots:

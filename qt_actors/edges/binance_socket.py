@@ -90,6 +90,7 @@ class StreamSocket:
         self._limits = limits or SocketLimits()
         self._direct = direct
         self._line: _Line | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._connected = False
 
     def drop(self, reason: str) -> None:
@@ -99,6 +100,14 @@ class StreamSocket:
 
     async def run(self) -> None:
         """Keep a connection up; returns only by cancellation, and then leaves none behind."""
+        try:
+            await self._keep_up()
+        finally:
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep_up(self) -> None:
         attempt = 0
         while True:
             try:
@@ -108,11 +117,7 @@ class StreamSocket:
                 attempt += 1
                 await asyncio.sleep(self._backoff_s(attempt))
                 continue
-            try:
-                line = await self._stay(line)
-            except asyncio.CancelledError:
-                await self._hang_up(self._line)
-                raise
+            line = await self._stay(line)
             self._change(False, line.reason)
             well = line.heard.is_set() or asyncio.get_running_loop().time() - line.opened_s > self._limits.settled_s
             attempt = 0 if well else attempt + 1
@@ -133,6 +138,8 @@ class StreamSocket:
         line = _Line(connection, loop.time())
         line.last_s = dict.fromkeys(self._silence_s, line.opened_s)
         line.task = loop.create_task(self._attend(line))
+        self._tasks.add(line.task)
+        line.task.add_done_callback(self._tasks.discard)
         self.connections += 1
         return line
 
@@ -141,6 +148,9 @@ class StreamSocket:
         while line.task is not None:
             done, _ = await asyncio.wait({line.task}, timeout=self._limits.rotate_after_s)
             if done:
+                if (error := line.task.exception()) is not None:
+                    line.reason = line.reason or f"our own {type(error).__name__}"
+                    log.error("reading a stream failed", exc_info=error)
                 break
             line = self._line = await self._relieved(line)
         return line
@@ -156,34 +166,37 @@ class StreamSocket:
         if self._silence_s:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(new.heard.wait(), self._limits.open_timeout_s)
-        await self._hang_up(old)
+        old.reason = "relieved"
+        await old.connection.close()
         return new
 
     async def _attend(self, line: _Line) -> None:
-        """Subscribe, read, watch; ends when the connection does."""
-        async with asyncio.TaskGroup() as group:
-            subscribing = group.create_task(self._subscribe(line.connection))
-            watching = group.create_task(self._watch(line))
-            if not self._silence_s:
-                self._change(True, "")
-            try:
+        """Subscribe, read, watch; ends when the connection does, and ends it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                besides = [group.create_task(self._subscribe(line.connection)), group.create_task(self._watch(line))]
+                if not self._silence_s:
+                    self._change(True, "")
                 await self._read(line)
-            except ConnectionClosed as closed:
-                code = closed.rcvd.code if closed.rcvd is not None else 1006
-                line.reason = line.reason or f"closed by the exchange ({code})"
-            subscribing.cancel()
-            watching.cancel()
+                for task in besides:
+                    task.cancel()
+        finally:
+            await line.connection.close()
 
     async def _read(self, line: _Line) -> None:
         recv, hear, last_s = line.connection.recv, self._hear, line.last_s
         time_s = asyncio.get_running_loop().time
-        while True:
-            kind = hear(await recv(decode=False))
-            if kind:
-                last_s[kind] = time_s()
-                if not line.heard.is_set():
-                    line.heard.set()
-                    self._change(True, "")
+        try:
+            while True:
+                kind = hear(await recv(decode=False))
+                if kind:
+                    last_s[kind] = time_s()
+                    if not line.heard.is_set():
+                        line.heard.set()
+                        self._change(True, "")
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd is not None else 1006
+            line.reason = line.reason or f"closed by the exchange ({code})"
 
     async def _subscribe(self, connection: ClientConnection) -> None:
         per_frame = self._limits.names_per_frame
@@ -208,13 +221,6 @@ class StreamSocket:
     def _end(self, line: _Line, reason: str) -> None:
         line.reason = line.reason or reason
         line.connection.transport.abort()
-
-    async def _hang_up(self, line: _Line | None) -> None:
-        if line is None or line.task is None:
-            return
-        line.reason = line.reason or "closed by us"
-        await line.connection.close()
-        await asyncio.gather(line.task, return_exceptions=True)
 
     def _change(self, connected: bool, reason: str) -> None:
         if connected != self._connected:

@@ -7,10 +7,12 @@ import concurrent.futures
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self
 
 log = logging.getLogger(__name__)
+
+CLOSE_LOOKS, CLOSE_LOOK_S = 20, 0.05
 
 
 class LoopClosedError(RuntimeError):
@@ -22,6 +24,7 @@ class SocketLoop:
 
     def __init__(self, name: str = "sockets") -> None:
         self._name = name
+        self._closers: list[Callable[[], Coroutine[Any, Any, object]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -62,8 +65,12 @@ class SocketLoop:
             raise LoopClosedError(msg)
         loop.call_soon_threadsafe(function, *arguments)
 
+    def at_stop(self, close: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Await ``close()`` on the loop when it stops, after everything else was cancelled."""
+        self._closers.append(close)
+
     def stop(self, timeout_s: float = 3.0) -> bool:
-        """Cancel what runs, end the thread; False when it did not end in time."""
+        """Cancel what runs, close what is open, end the thread; False when it did not end in time."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return True
@@ -79,25 +86,36 @@ class SocketLoop:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
         finally:
-            loop.run_until_complete(_cancel_all())
+            loop.run_until_complete(_wind_up(self._closers))
             loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
-            loop.close()
+            _close(loop)
 
 
-async def _cancel_all() -> None:
-    """Cancel every other task and wait until each has had its last word; then let transports close."""
+async def _wind_up(closers: Iterable[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Cancel every other task, wait until each has had its last word, then close what they used."""
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0)
+    await asyncio.gather(*(close() for close in closers), return_exceptions=True)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the loop once its transports are closed; a connection that will not end in time is left to the process."""
+    for _ in range(CLOSE_LOOKS):
+        loop.run_until_complete(asyncio.sleep(CLOSE_LOOK_S))
+        try:
+            loop.close()
+        except OSError:  # uvloop: handles are still closing
+            continue
+        return
+    log.warning("a connection did not close in %.1f s", CLOSE_LOOKS * CLOSE_LOOK_S)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
