@@ -115,6 +115,31 @@ def test_children_start_in_order_and_stop_in_reverse(runtime: Runtime, probe: Pr
     assert {line.state for line in runtime.tree()} == {"ended"}
 
 
+@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
+def test_no_child_starts_before_its_predecessor_is_up_whatever_the_schedule(strategy: str):
+    for seed in range(10):
+        runtime = SimRuntime(seed)
+        probe = Probe(runtime, "out")
+        begin(runtime, three(runtime, strategy))
+        assert probe.heard == ("root/a#1 up", "root/b#1 up", "root/c#1 up")
+
+
+@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
+def test_whatever_happens_meanwhile_the_next_child_waits_for_a_slow_one(strategy: str):
+    runtime = SimRuntime(seed=5)
+    probe = Probe(runtime, "out")
+    slow = Backoff(initial_ms=1_000, max_ms=1_000, jitter=0.0)
+    inner = SupervisorSpec("inner", "rest_for_one", (worker(runtime, "x"),), backoff=slow)
+    children = (worker(runtime, "a", restart="temporary"), inner, worker(runtime, "z"))
+    runtime.inject(CrashStart("root/inner/x", 1))
+    runtime.start(SupervisorSpec("root", strategy, children))  # type: ignore[arg-type]
+    runtime.run_for(500)
+    assert state(runtime, "root/inner").state == "starting"
+    runtime.address("root/a").tell(lambda me: me.stop())
+    runtime.run_for(1_000)
+    assert probe.heard == ("root/a#1 up", "root/a#1 stopped", "root/inner/x#2 up", "root/z#1 up")
+
+
 def test_nested_supervisors_are_up_only_when_their_children_are(runtime: Runtime, probe: Probe):
     inner = SupervisorSpec("inner", children=(worker(runtime, "x"), worker(runtime, "y")))
     begin(runtime, SupervisorSpec("root", "rest_for_one", (worker(runtime, "a"), inner, worker(runtime, "z"))))
@@ -447,6 +472,24 @@ def test_a_watcher_hears_what_is_now_and_what_changes(runtime: Runtime, probe: P
     runtime.address("root/b").tell(crash)
     assert hear(watching, 2) == ["root/b#1 is down: RuntimeError: told to", "root/b#2 is up"]
     assert hear(probe, 2) == ["root/b#1 up", "root/b#2 up"]
+
+
+def test_news_that_waited_for_a_dead_watcher_do_not_reach_the_next():
+    runtime = SimRuntime(seed=5)
+    watching, probe = Probe(runtime, "watching"), Probe(runtime, "out")
+    out, watched = runtime.address("watching"), runtime.address("root/a")
+    children = (worker(runtime, "a"), ChildSpec("b", lambda: Watcher(out, watched)))
+    begin(runtime, SupervisorSpec("root", "one_for_one", children, backoff=QUICK))
+    runtime.run_until_idle()
+    assert hear(watching, 1) == ["root/a#1 is up"]
+    runtime.inject(Hang("root/b", runtime.handled("root/b") + 1, wake_after_ms=500), Crash("root/b", 2))
+    runtime.address("root/b").tell("dies of it half a second later")
+    runtime.address("root/a").tell(crash)
+    runtime.run_for(5_000)
+    assert hear(watching, 1) == ["root/a#2 is up"]
+    watching.expect_none()
+    assert hear(probe, 2) == ["root/a#1 up", "root/a#2 up"]
+    assert list(runtime.watches._watchers["root/a"]) == [runtime._nodes["root/b"].live]
 
 
 def test_a_watcher_that_starts_late_hears_that_the_other_is_up(runtime: Runtime):

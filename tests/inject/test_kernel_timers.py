@@ -148,6 +148,17 @@ def test_timers_die_with_their_incarnation(runtime: Runtime):
     probe.expect_none()
 
 
+def test_the_timers_of_dead_incarnations_do_not_pile_up():
+    runtime = SimRuntime()
+    _probe, address = begin(runtime)
+    for _ in range(5):
+        address.tell(lambda me: me.timer("in an hour", 3_600_000))
+        address.tell(crash)
+        runtime.run_for(1_000)
+    assert runtime.tree()[1].restarts == 5
+    assert len(runtime._schedule) == 0
+
+
 def test_a_timer_begins_a_trace_of_its_own_unless_it_is_given_one():
     runtime = SimRuntime()
     probe, address = begin(runtime)
