@@ -1,4 +1,4 @@
-"""Supervision: start and stop order, strategies, restart types, escalation, failures at the worst moment."""
+"""Supervision: start and stop order, the three strategies, restart types, specs that cannot work."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from qt_actors.kernel import (
     Address,
     Backoff,
     ChildSpec,
-    Crash,
     CrashStart,
-    Down,
-    Hang,
     Probe,
-    Restart,
     SimRuntime,
     SpecError,
     SupervisorSpec,
     ThreadRuntime,
-    Up,
 )
 
 Runtime = ThreadRuntime | SimRuntime
@@ -302,122 +297,6 @@ def test_a_temporary_child_is_never_restarted(runtime: Runtime, probe: Probe):
     assert not any("root/b#2" in str(line) for line in probe.heard)
 
 
-def test_the_address_of_a_child_that_has_ended_is_closed_until_its_supervisor_starts_anew():
-    runtime = SimRuntime(seed=5)
-    probe = Probe(runtime, "out")
-    inner = SupervisorSpec("inner", children=(worker(runtime, "x"), worker(runtime, "once", restart="temporary")))
-    begin(runtime, SupervisorSpec("root", children=(inner,), backoff=QUICK))
-    hear(probe, 2)
-    for message in (crash, "waits in vain"):
-        runtime.address("root/inner/once").tell(message)
-    runtime.run_for(1_000)
-    runtime.address("root/inner/once").tell("too late")
-    lost = [(letter.message, letter.reason) for letter in runtime.dead_letters.kept()[1:]]
-    assert lost == [("waits in vain", "closed"), ("too late", "closed")]
-    assert state(runtime, "root/inner/once").state == "ended"
-    runtime.address("root").tell(Restart("inner", "the test asks"))
-    runtime.run_for(1_000)
-    runtime.address("root/inner/once").tell("heard")
-    runtime.run_until_idle()
-    assert probe.heard[-1] == "heard"
-
-
-def test_past_the_budget_the_supervisor_gives_up_and_its_parent_restarts_the_whole_subtree(
-    runtime: Runtime, probe: Probe
-):
-    inner = SupervisorSpec(
-        "inner", "one_for_one", (worker(runtime, "x"), worker(runtime, "y")), intensity=1, backoff=QUICK
-    )
-    begin(runtime, SupervisorSpec("root", children=(inner,), backoff=QUICK))
-    hear(probe, 2)
-    runtime.address("root/inner/x").tell(crash)
-    assert hear(probe, 1) == ["root/inner/x#2 up"]
-    runtime.address("root/inner/x").tell(crash)
-    assert hear(probe, 3) == ["root/inner/y#1 stopped", "root/inner/x#3 up", "root/inner/y#2 up"]
-    line = state(runtime, "root/inner")
-    assert line.incarnation == 2
-    assert line.last_error == "root/inner/x: RuntimeError: told to; 2 failures within 60000 ms, allowed are 1"
-    assert not runtime.failed.is_set()
-
-
-def test_past_the_roots_budget_the_tree_fails_with_the_reason_and_stops_in_reverse_order(
-    runtime: Runtime, probe: Probe
-):
-    begin(runtime, three(runtime, "one_for_one", intensity=1))
-    hear(probe, 3)
-    runtime.address("root/a").tell(crash)
-    hear(probe, 1)
-    runtime.address("root/a").tell(crash)
-    expected = "root gives up: root/a: RuntimeError: told to; 2 failures within 60000 ms, allowed are 1"
-    assert until_failed(runtime) == expected
-    assert hear(probe, 2) == ["root/c#1 stopped", "root/b#1 stopped"]
-    if isinstance(runtime, ThreadRuntime):
-        assert runtime.join(5)
-
-
-def test_two_levels_of_escalation_reach_the_root(runtime: Runtime, probe: Probe):
-    inner = SupervisorSpec("inner", children=(worker(runtime, "x"),), intensity=0)
-    begin(runtime, SupervisorSpec("root", children=(inner,), intensity=0))
-    hear(probe, 1)
-    runtime.address("root/inner/x").tell(crash)
-    assert until_failed(runtime).startswith("root gives up: root/inner: root/inner/x: RuntimeError: told to;")
-
-
-def test_a_tree_that_cannot_start_fails_instead_of_waiting(runtime: Runtime):
-    out = runtime.address("out")
-    broken = ChildSpec("a", lambda: Worker(out, lambda: True))
-    runtime.start(SupervisorSpec("root", children=(broken,), intensity=2, backoff=QUICK))
-    assert "ValueError: cannot start; 3 failures" in until_failed(runtime)
-    assert not runtime.wait_ready(5)
-
-
-@pytest.mark.parametrize("orderly", [True, False])
-def test_when_a_significant_child_ends_for_good_its_supervisor_ends_too(
-    runtime: Runtime, probe: Probe, *, orderly: bool
-):
-    inner = SupervisorSpec(
-        "inner",
-        children=(worker(runtime, "x"), worker(runtime, "gateway", restart="temporary", significant=True)),
-    )
-    begin(runtime, SupervisorSpec("root", children=(inner,), backoff=QUICK))
-    hear(probe, 2)
-    runtime.address("root/inner/gateway").tell((lambda me: me.stop()) if orderly else crash)
-    expected = ["root/inner/x#1 stopped", "root/inner/x#2 up", "root/inner/gateway#2 up"]
-    assert hear(probe, 4 if orderly else 3)[-3:] == expected
-    ended = "stopped" if orderly else "root/inner/gateway is significant and has ended: RuntimeError: told to"
-    assert state(runtime, "root/inner").last_error == ("" if orderly else ended)
-
-
-def test_a_requested_restart_counts_like_a_failure(runtime: Runtime, probe: Probe):
-    begin(runtime, three(runtime, "one_for_one", intensity=1))
-    hear(probe, 3)
-    runtime.address("root").tell(Restart("a", "the healer asks"))
-    assert hear(probe, 2) == ["root/a#1 stopped", "root/a#2 up"]
-    runtime.address("root").tell(Restart("a", "the healer asks"))
-    assert "restart requested: the healer asks" in until_failed(runtime)
-
-
-def test_the_restart_of_an_unknown_child_is_ignored(runtime: Runtime, probe: Probe):
-    begin(runtime, three(runtime, "one_for_one"))
-    hear(probe, 3)
-    runtime.address("root").tell(Restart("nobody", "typing error"))
-    runtime.address("root").tell("not for a supervisor")
-    runtime.address("root/a").tell(crash)
-    assert hear(probe, 1) == ["root/a#2 up"]
-
-
-def test_a_stop_for_an_earlier_incarnation_does_not_touch_the_next(runtime: Runtime, probe: Probe):
-    begin(runtime, three(runtime, "one_for_one"))
-    hear(probe, 3)
-    runtime.address("root/a").tell(crash)
-    assert hear(probe, 1) == ["root/a#2 up"]
-    runtime.request_stop("root/a", 1)
-    runtime.request_stop("root/a", 1, drain=True)
-    runtime.address("root/a").tell("alive")
-    assert hear(probe, 1) == ["alive"]
-    assert state(runtime, "root/a").incarnation == 2
-
-
 def test_the_stop_of_the_runtime_lets_queued_messages_be_handled_first(runtime: Runtime, probe: Probe):
     begin(runtime, three(runtime, "rest_for_one"))
     hear(probe, 3)
@@ -442,159 +321,6 @@ def test_an_actor_whose_on_stop_fails_is_stopped_all_the_same(runtime: Runtime, 
     assert runtime.stop(5)
     assert hear(probe, 1) == ["root/a#1 stopped"]
     assert state(runtime, "root/sulky").last_error == "SystemExit: 9"
-
-
-class Watcher(Actor):
-    """Reports what it hears of whom it watches."""
-
-    def __init__(self, out: Address, watched: Address) -> None:
-        super().__init__()
-        self.out = out
-        self.watched = watched
-
-    def on_start(self) -> None:
-        self.watch(self.watched)
-
-    def handle(self, message: object) -> None:
-        match message:
-            case Up(path, incarnation):
-                self.out.tell(f"{path}#{incarnation} is up")
-            case Down(path, incarnation, reason):
-                self.out.tell(f"{path}#{incarnation} is down: {reason}")
-
-
-def test_a_watcher_hears_what_is_now_and_what_changes(runtime: Runtime, probe: Probe):
-    out, watched = runtime.address("watching"), runtime.address("root/b")
-    watching = Probe(runtime, "watching")
-    children = (ChildSpec("a", lambda: Watcher(out, watched)), worker(runtime, "b"))
-    begin(runtime, SupervisorSpec("root", children=children, backoff=QUICK))
-    assert hear(watching, 2) == ["root/b#0 is down: not started", "root/b#1 is up"]
-    runtime.address("root/b").tell(crash)
-    assert hear(watching, 2) == ["root/b#1 is down: RuntimeError: told to", "root/b#2 is up"]
-    assert hear(probe, 2) == ["root/b#1 up", "root/b#2 up"]
-
-
-def test_news_that_waited_for_a_dead_watcher_do_not_reach_the_next():
-    runtime = SimRuntime(seed=5)
-    watching, probe = Probe(runtime, "watching"), Probe(runtime, "out")
-    out, watched = runtime.address("watching"), runtime.address("root/a")
-    children = (worker(runtime, "a"), ChildSpec("b", lambda: Watcher(out, watched)))
-    begin(runtime, SupervisorSpec("root", "one_for_one", children, backoff=QUICK))
-    runtime.run_until_idle()
-    assert hear(watching, 1) == ["root/a#1 is up"]
-    runtime.inject(Hang("root/b", runtime.handled("root/b") + 1, wake_after_ms=500), Crash("root/b", 2))
-    runtime.address("root/b").tell("dies of it half a second later")
-    runtime.address("root/a").tell(crash)
-    runtime.run_for(5_000)
-    assert hear(watching, 1) == ["root/a#2 is up"]
-    watching.expect_none()
-    assert hear(probe, 2) == ["root/a#1 up", "root/a#2 up"]
-    assert list(runtime.watches._watchers["root/a"]) == [runtime._nodes["root/b"].live]
-
-
-def test_a_watcher_that_starts_late_hears_that_the_other_is_up(runtime: Runtime):
-    out, watched = runtime.address("watching"), runtime.address("root/a")
-    watching, probe = Probe(runtime, "watching"), Probe(runtime, "out")
-    children = (worker(runtime, "a"), ChildSpec("b", lambda: Watcher(out, watched)))
-    begin(runtime, SupervisorSpec("root", "rest_for_one", children))
-    assert hear(watching, 1) == ["root/a#1 is up"]
-    assert hear(probe, 1) == ["root/a#1 up"]
-
-
-def test_a_probe_can_be_watched(runtime: Runtime):
-    gateway, watching = Probe(runtime, "root/gateway"), Probe(runtime, "watching")
-    out, watched = runtime.address("watching"), runtime.address("root/gateway")
-    begin(runtime, SupervisorSpec("root", children=(ChildSpec("b", lambda: Watcher(out, watched)),)))
-    assert hear(watching, 1) == ["root/gateway#0 is up"]
-    gateway.down("socket closed")
-    gateway.up()
-    assert hear(watching, 2) == ["root/gateway#0 is down: socket closed", "root/gateway#0 is up"]
-
-
-def test_backoff_grows_and_no_restart_comes_before_it():
-    runtime = SimRuntime(seed=5)
-    probe = Probe(runtime, "out")
-    slow = Backoff(initial_ms=1_000, max_ms=3_000, jitter=0.0)
-    begin(runtime, SupervisorSpec("root", children=(worker(runtime, "a"),), intensity=10, backoff=slow))
-    hear(probe, 1)
-    for delay_ms in (1_000, 2_000, 3_000, 3_000):
-        runtime.address("root/a").tell(crash)
-        runtime.run_for(delay_ms - 1)
-        probe.expect_none()
-        runtime.run_for(2)
-        assert len(hear(probe, 1)) == 1
-
-
-def test_in_rest_for_one_nobody_serves_while_one_before_it_is_down():
-    runtime = SimRuntime(seed=5)
-    Probe(runtime, "out")
-    slow = Backoff(initial_ms=1_000, max_ms=1_000, jitter=0.0)
-    children = tuple(worker(runtime, name) for name in "abc")
-    begin(runtime, SupervisorSpec("root", "rest_for_one", children, backoff=slow))
-    runtime.address("root/b").tell(crash)
-    runtime.run_for(500)
-    assert [line.state for line in runtime.tree()] == ["up", "up", "backoff", "idle"]
-    runtime.run_for(600)
-    assert [line.state for line in runtime.tree()] == ["up"] * 4
-
-
-def test_a_crash_while_others_are_being_stopped_changes_neither_their_order_nor_restarts_anybody_twice():
-    runtime = SimRuntime(seed=5)
-    probe = Probe(runtime, "out")
-    children = tuple(worker(runtime, name) for name in "abcd")
-    begin(runtime, SupervisorSpec("root", "one_for_all", children, backoff=QUICK))
-    hear(probe, 4)
-    runtime.inject(Hang("root/d", 1, wake_after_ms=500))
-    runtime.address("root/d").tell("takes half a second")
-    runtime.run_until_idle()
-    runtime.address("root/a").tell(crash)
-    runtime.run_for(100)
-    assert state(runtime, "root/d").state == "stopping"
-    runtime.address("root/b").tell(crash)
-    runtime.run_for(5_000)
-    assert list(probe.heard[4:]) == [
-        "takes half a second",
-        "root/d#1 stopped",
-        "root/c#1 stopped",
-        *(f"root/{name}#2 up" for name in "abcd"),
-    ]
-
-
-def test_news_of_an_earlier_incarnation_do_not_touch_the_next(runtime: Runtime, probe: Probe):
-    begin(runtime, three(runtime, "one_for_one"))
-    hear(probe, 3)
-    runtime.address("root/a").tell(crash)
-    assert hear(probe, 1) == ["root/a#2 up"]
-    runtime._tell_supervisor("root", Down("root/a", 1, "long ago"))
-    runtime._tell_supervisor("root", Up("root/a", 1))
-    runtime.address("root/b").tell(crash)
-    assert hear(probe, 1) == ["root/b#2 up"]
-    assert state(runtime, "root/a").state == "up"
-    assert state(runtime, "root/a").restarts == 1
-
-
-def test_a_supervisor_that_crashes_takes_its_children_along_and_is_restarted():
-    runtime = SimRuntime(seed=5)
-    probe = Probe(runtime, "out")
-    inner = SupervisorSpec("inner", children=(worker(runtime, "x"), worker(runtime, "y")))
-    begin(runtime, SupervisorSpec("root", children=(inner,), backoff=QUICK))
-    hear(probe, 2)
-    runtime.inject(Crash("root/inner", runtime.handled("root/inner") + 1))
-    runtime.address("root/inner/x").tell("before")
-    runtime.address("root/inner").tell(Restart("x", "the message it dies of"))
-    runtime.address("root/inner/y").tell("waits for the next one")
-    runtime.run_for(1_000)
-    assert {"root/inner/x#3 up", "root/inner/y#3 up", "before", "waits for the next one"} == set(probe.heard[2:])
-    assert runtime.abandoned() == ()
-    assert [line.state for line in runtime.tree()] == ["up"] * 4
-
-
-def test_a_start_that_fails_by_fault_is_retried():
-    runtime = SimRuntime(seed=5)
-    probe = Probe(runtime, "out")
-    runtime.inject(CrashStart("root/a", 1), CrashStart("root/a", 2))
-    begin(runtime, SupervisorSpec("root", "rest_for_one", (worker(runtime, "a"),), backoff=QUICK))
-    assert hear(probe, 1) == ["root/a#3 up"]
 
 
 @pytest.mark.parametrize(
