@@ -104,6 +104,8 @@ class Hub:
                 del self._groups[key][row]
                 if not self._groups[key]:
                     del self._groups[key]
+                    if feed.kind in KLINES and not any((kind, feed.argument) in self._groups for kind in KLINES):
+                        self._market.drop_forming(feed.argument)
 
     def attach(self, client: Subscriber, listen_key: str) -> None:
         """Let a client hear the account of a listen key."""

@@ -196,7 +196,7 @@ class Market:
     # ---- reading -------------------------------------------------------------------------------------------------
 
     def forming(self, interval: str) -> Forming:
-        """The running candles of an interval, kept from the first call on."""
+        """The running candles of an interval, kept from the first call until `drop_forming`."""
         found = self._forming.get(interval)
         if found is None:
             found = Forming(interval, self.now_ms, len(self.symbols))
@@ -208,6 +208,11 @@ class Market:
                 found.add_points(block.rows[part], block.last[part], block.amounts[:, part])
             self._forming[interval] = found
         return found
+
+    def drop_forming(self, interval: str) -> None:
+        """Keep the running candles of an interval no longer (those of the files' own interval stay)."""
+        if interval != self.base.interval:
+            self._forming.pop(interval, None)
 
     def prints(self, row: int) -> Candles:
         """The points of the running bar that a symbol has printed so far, as candles of one price."""

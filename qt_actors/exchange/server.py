@@ -22,6 +22,8 @@ from qt_actors.exchange.rest import BODY_BYTES_MAX, serve_rest
 from qt_actors.exchange.streams import is_stream_path, serve_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qt_actors.exchange.config import ExchangeConfig
 
 log = logging.getLogger(__name__)
@@ -167,18 +169,21 @@ class ServedExchange:
         return self._server.exchange.ended
 
     def pause(self) -> None:
-        """Stop exchange time."""
-        self._loop.call_soon_threadsafe(self._server.pause)
+        """Stop exchange time; when this returns it stands still."""
+        self._call(self._on_its_thread(self._server.pause))
 
     def resume(self) -> None:
         """Let exchange time go on."""
-        self._loop.call_soon_threadsafe(self._server.resume)
+        self._call(self._on_its_thread(self._server.resume))
 
     def stop(self) -> None:
         """Save, close and end the thread; a second call does nothing."""
         if self._thread.is_alive():
             self._call(self._server.stop())
             self._end()
+
+    async def _on_its_thread(self, act: Callable[[], None]) -> None:
+        act()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

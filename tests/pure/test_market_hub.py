@@ -228,6 +228,21 @@ def test_who_leaves_or_unsubscribes_hears_no_more(stand: Stand) -> None:
     assert hub.clients == ()
 
 
+def test_an_interval_nobody_listens_to_is_no_longer_kept_and_comes_back_complete(stand: Stand) -> None:
+    subscriber = Subscriber(Wire(), "market", combined=False)
+    hub, market = stand.exchange.hub, stand.exchange.market
+    hub.join(subscriber)
+    for name in ("ausdt@kline_4h", "busdt@kline_4h", "ausdt@kline_15m"):
+        hub.subscribe(subscriber, name)
+    stand.go(3 * BAR)
+    kept = market.forming("4h")
+    hub.leave(subscriber)
+    again = market.forming("4h")
+    assert again is not kept
+    assert (again.data == pytest.approx(kept.data)) is True
+    assert market.forming("15m") is market.base
+
+
 def test_a_client_that_does_not_read_is_told_1008_and_dropped(stand: Stand) -> None:
     async def slow() -> Wire:
         wire = stand.client("market", "ausdt@kline_15m")
