@@ -330,7 +330,7 @@ def main(rounds: int) -> None:
             "simulated_tell": round(median["tell_sim"] / median["tell_pykka"], 2),
         },
     }
-    print(json.dumps(report, indent=1))  # noqa: T201 -- a script that prints
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
