@@ -23,8 +23,13 @@ QUICK: Final = Backoff(initial_ms=20, max_ms=2_000)
 
 
 def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> SupervisorSpec:
-    """Return the tree of DESIGN 2, with the actors that have work today."""
+    """Return the tree of DESIGN 2, with the actors that have work today.
+
+    Raises:
+        OSError: the HTTP port cannot be had.
+    """
     wires = Wires(runtime, outside, edges)
+    wires.bind()
     venue = [
         ChildSpec("gateway", wires.gateway, significant=True),
         ChildSpec("account", wires.account, mailbox=_newest(SnapshotRequested), mailbox_max=8192),

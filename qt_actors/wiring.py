@@ -22,11 +22,8 @@ from qt_actors.edges.journal import FILE_NAME, SqliteJournal
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.loop import SocketLoop
 from qt_actors.edges.onnx_model import OnnxModel, load_model
-from qt_actors.edges.web.app import Sources
-from qt_actors.edges.web.control import Controls
-from qt_actors.edges.web.server import Board, WebServer
+from qt_actors.edges.web.server import WebServer, web_server
 from qt_actors.edges.web.snapshot import RunInfo
-from qt_actors.edges.web.token import token_of
 from qt_actors.feed.feed import Feed, FeedWiring
 from qt_actors.ground.recorder import Recorder, RecorderWiring
 from qt_actors.ground.telemetry import Telemetry, TelemetryWiring
@@ -48,6 +45,14 @@ from qt_actors.venue.gateway import Gateway, GatewayWiring
 
 QUOTE_AGE_REAL_MS_MAX: Final = 15_000
 """A quote older than this (real time) is no quote; on a faster market clock it is that much older in market time."""
+
+
+HASTE_MAX: Final = 10.0
+
+
+def haste_of(speed: float) -> float:
+    """Return how much more often than in real time the account is asked; request limits of paper exchanges follow."""
+    return min(HASTE_MAX, max(1.0, speed))
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +102,7 @@ class Wires:
         self._metrics = Metrics()
         self._dead: Counter[tuple[str, str]] = Counter()
         self._journal_file = outside.settings.data_dir / FILE_NAME
-        self._web: WebServer | None = None
+        self._web: WebServer
         runtime.on_dead_letter(self._buried)
 
     def __getitem__(self, name: str) -> Address:
@@ -110,6 +115,8 @@ class Wires:
 
     def _buried(self, letter: DeadLetter) -> None:
         self._dead[type(letter.message).__name__, letter.reason] += 1
+        if not self._runtime.stopping:
+            self["ground/recorder"].tell(letter)
 
     def _reader(self) -> SqliteJournalReader:
         return SqliteJournalReader(self._journal_file)
@@ -123,7 +130,7 @@ class Wires:
                 open_journal=lambda: SqliteJournal(self._journal_file, self._outside.clock.now_ms),
                 address_of=self._runtime.address,
                 telemetry=self["ground/telemetry"],
-                watchers=self.many("judgement/governor"),
+                watchers=self.many("judgement/governor", "ground/telemetry", "oversight/web"),
                 monotonic_s=self._runtime.monotonic_s,
             )
         )
@@ -138,6 +145,7 @@ class Wires:
                 tree=self._runtime.tree,
                 dead_letters=lambda: dict(self._dead),
                 run_info=(version("quantum-trader"), outside.mode, kind, outside.settings.profile.name),
+                speed=outside.clock.speed,
             )
         )
 
@@ -160,7 +168,8 @@ class Wires:
         )
 
     def account(self) -> Actor:
-        """Return the exchange's word on the account."""
+        """Return the exchange's word on the account; asked more often where market time runs faster."""
+        haste = haste_of(self._outside.clock.speed)
         return Account(
             AccountWiring(
                 gateway=self["venue/gateway"],
@@ -176,6 +185,9 @@ class Wires:
                 ),
                 ledger_listeners=self.many("ground/recorder"),
                 recorder=self["ground/recorder"],
+                round_real_ms=int(10_000 / haste),
+                round_refill_real_ms=int(4_500 / haste),
+                ledger_real_ms=int(60_000 / haste),
             )
         )
 
@@ -203,6 +215,7 @@ class Wires:
                 recorder=self["ground/recorder"],
                 governor=self["judgement/governor"],
                 account=self["venue/account"],
+                telemetry=self["ground/telemetry"],
                 watchers=self.many(
                     "trading/position-monitor",
                     "judgement/governor",
@@ -274,7 +287,7 @@ class Wires:
             ensemble=self["minds/ensemble"],
             recorder=self["ground/recorder"],
             telemetry=self["ground/telemetry"],
-            watchers=self.many("minds/ensemble", "oversight/web"),
+            watchers=self.many("oversight/web"),
             monotonic_s=self._runtime.monotonic_s,
         )
         return lambda: ModelServer(wiring)
@@ -338,6 +351,8 @@ class Wires:
                 interval=settings.bar_interval,
                 interval_ms=settings.interval_ms,
                 history_bars=HISTORY_BARS + 1,
+                repair_real_ms=1_500,
+                deadline_real_ms=4_000,
                 speed=self._outside.clock.speed,
             )
         )
@@ -346,33 +361,32 @@ class Wires:
 
     def web(self) -> Actor:
         """Return the window."""
-        return Web(WebWiring(server=self._web_server()))
+        return Web(WebWiring(server=self._web))
 
-    def _web_server(self) -> WebServer:
-        if self._web is None:
-            settings, outside = self._outside.settings, self._outside
-            run = RunInfo(
-                version=version("quantum-trader"),
-                mode=outside.mode,
-                market=outside.market,
-                profile=settings.profile.name,
-                bar_interval=settings.bar_interval,
-                models=MODELS if settings.ai_model == "ensemble" else (settings.ai_model,),
-            )
-            board = Board(run)
-            sources = Sources(
-                snapshot=board.snapshot,
-                tree=self._runtime.tree,
-                journal=self._reader(),
-                metrics=self._metrics,
-                now_ms=outside.clock.now_ms,
-                controls=Controls(
-                    token=token_of(
-                        settings.api_token.get_secret_value() if settings.api_token else None, settings.data_dir
-                    ),
-                    governor=self["judgement/governor"],
-                    executor=self["trading/executor"],
-                ),
-            )
-            self._web = WebServer(settings.http_host, settings.http_port, board, sources)
-        return self._web
+    def bind(self) -> None:
+        """Make the web server and take its port, so that a taken one stops the start with one line.
+
+        Raises:
+            OSError: the port cannot be had, or the token cannot be written.
+        """
+        settings, outside = self._outside.settings, self._outside
+        run = RunInfo(
+            version=version("quantum-trader"),
+            mode=outside.mode,
+            market=outside.market,
+            profile=settings.profile.name,
+            bar_interval=settings.bar_interval,
+            models=MODELS if settings.ai_model == "ensemble" else (settings.ai_model,),
+            speed=outside.clock.speed,
+        )
+        self._web = web_server(
+            settings,
+            run,
+            tree=self._runtime.tree,
+            journal=self._reader(),
+            metrics=self._metrics,
+            now_ms=outside.clock.now_ms,
+            governor=self["judgement/governor"],
+            executor=self["trading/executor"],
+        )
+        self._web.bind()

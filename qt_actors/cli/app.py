@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from qt_actors.cli import exchange, run, train
+from qt_actors.cli import exchange, run, train, views
 
 app = typer.Typer(
     name="qt",
@@ -14,5 +14,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Quantum Trader: autonomous trading of Binance USDⓈ-M perpetual futures. Paper by default.",
 )
-for group in (run, exchange, train):
+for group in (run, exchange, train, views):
     group.register(app)

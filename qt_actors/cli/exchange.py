@@ -30,6 +30,7 @@ def exchange(
     """Serve the exchange until Ctrl-C: REST and streams on one port, Binance's protocol."""
     from qt_actors.exchange.config import ExchangeConfig  # noqa: PLC0415 # this command only
     from qt_actors.exchange.entry import run  # noqa: PLC0415
+    from qt_actors.wiring import haste_of  # noqa: PLC0415
 
     config = ExchangeConfig(
         replay=None if replay is None else str(replay),
@@ -43,6 +44,9 @@ def exchange(
         api_secret=api_secret,
         wallet=Decimal(str(wallet)),
         state_path=None if state is None else str(state),
+        request_weight_max=int(2400 * haste_of(speed)),
+        orders_minute_max=int(1200 * haste_of(speed)),
+        orders_ten_seconds_max=int(300 * haste_of(speed)),
         exchange_info=None if exchange_info is None else str(exchange_info),
         brackets=None if brackets is None else str(brackets),
         funding=None if funding is None else str(funding),

@@ -23,15 +23,15 @@ from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifes
 from qt_actors.cli.venue import RunRequest, StartError, Venue, market_name, venue_of
 from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_schema import JournalError
-from qt_actors.kernel import ThreadRuntime
+from qt_actors.kernel import SupervisorSpec, ThreadRuntime
 from qt_actors.messages.system import DrainRequested, MarketPaused
 from qt_actors.tree import supervision_tree
-from qt_actors.wiring import Outside, open_edges
+from qt_actors.wiring import Edges, Outside, open_edges
 
 __all__ = ["RunRequest", "StartError", "run_session"]
 LOG = logging.getLogger("qt")
 STOP_TIMEOUT_S: Final = 5.0
-DRAIN_TIMEOUT_S: Final = 2.5
+DRAIN_TIMEOUT_S: Final = 3.0
 READY_TIMEOUT_S: Final = 60.0
 
 
@@ -57,12 +57,19 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         outside = _outside(settings, request, venue)
         edges = open_edges(outside)
         try:
-            runtime.start(supervision_tree(runtime, outside, edges))
+            runtime.start(_tree(runtime, outside, edges))
             code = _live(runtime, request, venue, started_s)
         finally:
             _stop(runtime, venue)
             edges.close()
     return code
+
+
+def _tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> SupervisorSpec:
+    try:
+        return supervision_tree(runtime, outside, edges)
+    except OSError as error:
+        raise StartError(str(error)) from None
 
 
 def _outside(settings: Settings, request: RunRequest, venue: Venue) -> Outside:

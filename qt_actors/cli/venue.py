@@ -20,6 +20,7 @@ from qt_actors.exchange.rules import RulesError
 from qt_actors.exchange.server import ServedExchange, serve_in_thread
 from qt_actors.exchange.state import StateError
 from qt_actors.kernel import Clock, WallClock
+from qt_actors.wiring import haste_of
 
 MODELS_SETTLE_MS = 2 * 86_400_000
 """A replay begins after what the models were trained on when at least two days of it are left."""
@@ -132,6 +133,9 @@ def _embedded(settings: Settings, request: RunRequest, name: str, paper: Credent
         speed=request.speed,
         wallet=Decimal(str(settings.paper_wallet_usd)),
         state_path=str(settings.data_dir / "exchange.json"),
+        request_weight_max=int(2400 * haste_of(request.speed)),
+        orders_minute_max=int(1200 * haste_of(request.speed)),
+        orders_ten_seconds_max=int(300 * haste_of(request.speed)),
         exchange_info=None if request.exchange_info is None else str(request.exchange_info),
         brackets=None if request.brackets is None else str(request.brackets),
         funding=None if request.funding is None else str(request.funding),

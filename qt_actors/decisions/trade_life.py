@@ -34,6 +34,8 @@ ALREADY_PASSED: Final = frozenset({-2021, -4142})
 """Exchange codes for "would trigger at once": the price is already beyond the trigger."""
 FINAL: Final = frozenset({"FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"})
 LOST: Final = frozenset({"CANCELED", "EXPIRED", "REJECTED"})
+RESTING: Final = "NEW"
+EXECUTING: Final = frozenset({"TRIGGERING", "TRIGGERED", "FINISHED"})
 ENDED: Final = frozenset({"closed", "abandoned"})
 ZERO: Final = Decimal(0)
 
@@ -142,15 +144,15 @@ def on_accepted(trade: TradeState, client_id: str, status: str, executed: Decima
     """Take the exchange's acknowledgement (or a look-up that found the order)."""
     purpose = purpose_of(trade, client_id)
     if purpose is None or trade.phase in ENDED:
-        late = trade.phase in ENDED and purpose in {"stop", "target", "trail"} and status not in FINAL
+        late = trade.phase in ENDED and purpose in {"stop", "target", "trail"} and status == RESTING
         return Step(trade, (cancel(trade, client_id),) if late else ())
     trade = _with(trade, now_ms, pending=tuple(i for i in trade.pending if i != client_id))
     match purpose:
         case "stop":
             return _stop_accepted(trade, client_id, status, now_ms)
-        case "target" if status not in FINAL and client_id != trade.close_id:
+        case "target" if status == RESTING:
             return _armed(_with(trade, now_ms, target_id=client_id), now_ms)
-        case "trail" if status not in FINAL:
+        case "trail" if status == RESTING:
             return _armed(_with(trade, now_ms, trail_id=client_id), now_ms)
         case "entry" if executed > trade.filled or status in FINAL:
             # Placement replies carry no price since 2026-07-14: ask, unless the stream was faster.
@@ -163,7 +165,9 @@ def on_accepted(trade: TradeState, client_id: str, status: str, executed: Decima
 
 
 def _stop_accepted(trade: TradeState, client_id: str, status: str, now_ms: int) -> Step:
-    if status in LOST or status == "FINISHED":
+    if status in EXECUTING and trade.phase != "stopping":
+        return Step(_with(trade, now_ms, stop_id=client_id))  # it has triggered: the fills will tell
+    if status != RESTING:
         return on_refused(
             msgspec.structs.replace(trade, pending=(*trade.pending, client_id)), client_id, 0, status, now_ms
         )

@@ -136,6 +136,8 @@ class Recorder(Actor):
         self._flush_soon()
 
     def _keep(self, record: object) -> None:
+        if isinstance(record, system.IncidentSeen):
+            self._wiring.telemetry.tell(record)
         self._waiting.append(record)
         self._rows += _rows(record)
         while self._rows > WAITING_ROWS_MAX and len(self._waiting) > 1:

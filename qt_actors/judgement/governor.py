@@ -67,7 +67,7 @@ class GovernorWiring(msgspec.Struct, frozen=True, kw_only=True):
     executor: Mailbox
     orchestrator: Mailbox
     listeners: tuple[Mailbox, ...]
-    """Told of every new ``Directive``."""
+    """Told of every new ``Directive`` and of every change of its state."""
 
 
 class Governor(Actor):
@@ -179,7 +179,7 @@ class Governor(Actor):
             self._become(after_condition(self._state, condition, settings, now))
         word = directive_of(self._state, condition, settings, now)
         before = self._directive
-        if before is None or (before.risk_level, before.reason) != (word.risk_level, word.reason):
+        if before is None or before.risk_level != word.risk_level:
             LOG.info("%s: %s", word.risk_level, word.reason)
         self._directive = word
         for listener in (self._wiring.orchestrator, *self._wiring.listeners):
@@ -192,7 +192,8 @@ class Governor(Actor):
     def _become(self, state: GovernorState) -> None:
         if state != self._state:
             self._state = state
-            self._wiring.recorder.tell(state)
+            for listener in (self._wiring.recorder, *self._wiring.listeners):
+                listener.tell(state)
 
     def _admit(self, decision: Decision) -> None:
         """Ask the last questions of one entry; admitted, its risk is reserved before the word goes out."""

@@ -35,6 +35,7 @@ class ModelWiring(msgspec.Struct, frozen=True, kw_only=True):
     recorder: Mailbox
     telemetry: Mailbox
     watchers: tuple[Mailbox, ...]
+    """Told, beside the three above, of its state and its votes."""
     monotonic_s: Callable[[], float]
 
 
@@ -87,18 +88,18 @@ class ModelServer(Actor):
         elapsed_ms = (self._wiring.monotonic_s() - started) * 1000
         for array in (probabilities, actions, confidence):
             array.flags.writeable = False
-        self._wiring.ensemble.tell(
-            Votes(
-                model=self._wiring.name,
-                close_time_ms=batch.close_time_ms,
-                symbols=batch.symbols,
-                probabilities=probabilities,
-                actions=actions,
-                confidence=confidence,
-                abstentions=abstentions,
-                elapsed_ms=elapsed_ms,
-            )
+        votes = Votes(
+            model=self._wiring.name,
+            close_time_ms=batch.close_time_ms,
+            symbols=batch.symbols,
+            probabilities=probabilities,
+            actions=actions,
+            confidence=confidence,
+            abstentions=abstentions,
+            elapsed_ms=elapsed_ms,
         )
+        for listener in (self._wiring.ensemble, self._wiring.telemetry, *self._wiring.watchers):
+            listener.tell(votes)
         seconds = elapsed_ms / 1000
         self._wiring.telemetry.tell(
             Measured(metric="qt_model_inference_seconds", value=seconds, labels=(self._wiring.name,))
@@ -143,5 +144,5 @@ class ModelServer(Actor):
         self._state, self._reason = state, reason
         version = self._served[0].version if self._served else ""
         told = ModelStateChanged(model=self._wiring.name, state=state, reason=reason, version=version)
-        for watcher in (self._wiring.recorder, self._wiring.telemetry, *self._wiring.watchers):
+        for watcher in (self._wiring.recorder, self._wiring.ensemble, self._wiring.telemetry, *self._wiring.watchers):
             watcher.tell(told)

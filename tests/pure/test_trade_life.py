@@ -322,3 +322,23 @@ def test_no_order_of_events_opens_twice_overcloses_or_leaves_a_fill_without_a_st
         if remaining(trade) > 0 and trade.phase not in ENDED and trade.phase != "entering":
             stop_pending = any("-s" in i for i in trade.pending)
             assert trade.stop_id or stop_pending or trade.phase == "closing" or trade.attempts > ATTEMPTS_MAX
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "TRIGGERED", "CANCELED", "EXPIRED"])
+def test_a_look_up_that_finds_a_finished_order_of_an_ended_trade_cancels_nothing(status):
+    trade = opened()
+    gone = trade_life.on_position_gone(trade, NOW).trade
+    assert trade_life.on_accepted(gone, trade.trail_id, status, D(0), NOW).commands == ()
+
+
+@pytest.mark.parametrize("status", ["TRIGGERING", "TRIGGERED", "FINISHED"])
+def test_a_stop_found_triggered_is_left_to_its_fills(status):
+    trade = opened()
+    assert trade_life.on_accepted(trade, trade.stop_id, status, D(0), NOW).commands == ()
+
+
+@pytest.mark.parametrize("status", ["TRIGGERED", "FINISHED", "CANCELED"])
+def test_a_stop_that_is_found_ended_before_its_entry_ends_the_trade(status):
+    step = trade_life.on_leverage_set(trade_life.begin(a_plan(), NOW).trade, NOW)
+    step = trade_life.on_accepted(step.trade, step.commands[0].client_id, status, D(0), NOW)
+    assert (step.trade.phase, sent(step, PlaceOrder)) == ("abandoned", [])

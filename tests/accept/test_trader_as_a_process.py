@@ -1,0 +1,336 @@
+"""The trader as its users run it: real processes, the exchange on a port of its own, signals, kill -9, journals.
+
+The market is the seeded synthetic one, or real candles where they are at hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from decimal import Decimal as D
+from pathlib import Path
+
+import pytest
+
+QT = [sys.executable, "-m", "qt_actors"]
+DEADLINE_S = 90.0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(data_dir, port, **more):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("QT_", "RM_", "BINANCE_"))}
+    return {
+        **clean,
+        "QT_DATA_DIR": str(data_dir),
+        "QT_HTTP_PORT": str(port),
+        "ORCHESTRATOR_PROFILE": "AGGRESSIVE",
+        "QT_CONFIDENCE_THRESHOLD": "0.2",
+        **more,
+    }
+
+
+RUNNING: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left_running():
+    yield
+    while RUNNING:
+        left = RUNNING.pop()
+        left.kill()
+        left.wait()
+
+
+class Process:
+    """A `qt` command whose lines can be waited for."""
+
+    def __init__(self, arguments, env, folder):
+        self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
+        with self.log.open("w") as out:
+            self.popen = subprocess.Popen([*QT, *arguments], env=env, stdout=out, stderr=subprocess.STDOUT)
+        RUNNING.append(self.popen)
+
+    def wait_for(self, pattern, timeout_s=DEADLINE_S):
+        """Return the match of a line in the log, as soon as it stands there."""
+        return wait_until(lambda: re.search(pattern, self.log.read_text()), timeout_s, self.log.read_text)
+
+    def stop(self, number=signal.SIGINT, timeout_s=20):
+        self.popen.send_signal(number)
+        return self.popen.wait(timeout_s)
+
+
+def wait_until(look, timeout_s, explain=str):
+    """Look until there is something to see; the processes under test are the events."""
+    ends = time.monotonic() + timeout_s
+    tick = threading.Event()
+    while time.monotonic() < ends:
+        found = look()
+        if found:
+            return found
+        tick.wait(0.1)
+    raise AssertionError(f"not seen within {timeout_s} s:\n{explain()[-4000:]}")
+
+
+def get(url, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
+        return json.load(reply)
+
+
+def signed(base, path, secret="paper"):  # noqa: S107 # play money
+    query = f"timestamp={get(base + '/fapi/v1/time')['serverTime']}&recvWindow=60000"
+    mark = hmac.new(secret.encode(), query.encode(), hashlib.sha256).hexdigest()
+    return get(f"{base}{path}?{query}&signature={mark}", **{"X-MBX-APIKEY": "paper"})
+
+
+class Journal:
+    """Questions asked of a run's journal."""
+
+    def __init__(self, data_dir):
+        self.path = data_dir / "journal.sqlite3"
+
+    def rows(self, sql, *arguments):
+        if not self.path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
+            try:
+                return connection.execute(sql, arguments).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):
+                    return []  # the trader is just making it
+                raise
+
+    def total(self, sql, *arguments):
+        return sum((D(row[0]) for row in self.rows(sql, *arguments)), D(0))
+
+    def entries(self):
+        return self.rows("SELECT client_id, created_ms FROM intents WHERE purpose = 'entry'")
+
+
+@pytest.fixture
+def exchange(tmp_path):
+    """An exchange of its own: 12 synthetic symbols, half an hour a second."""
+    port = free_port()
+    symbols = "BTCUSDT,ETHUSDT,BNBUSDT,SOLUSDT,XRPUSDT,ADAUSDT,DOGEUSDT,LINKUSDT,AVAXUSDT,LTCUSDT,DOTUSDT,NEARUSDT"
+    process = Process(
+        ["exchange", "--port", str(port), "--speed", "1800", "--symbols", symbols],
+        environment(tmp_path / "unused", 0),
+        tmp_path,
+    )
+    base = f"http://127.0.0.1:{port}"
+
+    def is_up():
+        try:
+            return get(f"{base}/fapi/v1/ping") == {}
+        except OSError:
+            return False
+
+    wait_until(is_up, 60, process.log.read_text)
+    return base
+
+
+def start_trader(base, folder, http_port=0, **env):
+    return Process(
+        ["run", "--exchange-url", base], environment(folder / "data", http_port or free_port(), **env), folder
+    )
+
+
+def assert_every_entry_had_its_stop_first(journal):
+    stops = {
+        row[0][: row[0].rindex("-")]: row[1]
+        for row in journal.rows(
+            "SELECT client_id, resolved_ms FROM intents WHERE purpose = 'stop' AND outcome = 'accepted' "
+            "ORDER BY resolved_ms DESC"
+        )
+    }
+    entries = journal.entries()
+    assert entries
+    for client_id, created_ms in entries:
+        assert stops[client_id[: client_id.rindex("-")]] <= created_ms
+
+
+def assert_books_agree(base, journal):
+    """Positions, orders, wallet and fees in the journal are the exchange's, to the last digit."""
+    account = signed(base, "/fapi/v3/account")
+    income = journal.total("SELECT amount_usd FROM income")
+    assert income == D(account["totalWalletBalance"])
+    fees = journal.total("SELECT commission FROM fills")
+    assert fees == -journal.total("SELECT amount_usd FROM income WHERE kind = 'COMMISSION'")
+    realised = journal.total("SELECT realized_pnl FROM fills")
+    assert realised == journal.total("SELECT amount_usd FROM income WHERE kind = 'REALIZED_PNL'")
+    held = {p["symbol"]: D(p["positionAmt"]) for p in account["positions"] if D(p["positionAmt"])}
+    ours = {}
+    for symbol, text in journal.rows("SELECT symbol, state FROM trades WHERE phase NOT IN ('closed', 'abandoned')"):
+        state = json.loads(text)
+        left = D(state["filled"]) - D(state["exited"])
+        if left:
+            ours[symbol] = left if state["side"] == "BUY" else -left
+    assert ours == held
+    stops = signed(base, "/fapi/v1/openAlgoOrders")
+    for symbol, quantity in held.items():
+        side = "SELL" if quantity > 0 else "BUY"
+        covering = [o for o in stops if o["symbol"] == symbol and o["orderType"] == "STOP_MARKET" and o["side"] == side]
+        assert sum(D(o["quantity"]) for o in covering) >= abs(quantity)
+
+
+@pytest.mark.slow
+def test_kill_9_with_positions_open_loses_nothing_and_doubles_nothing(exchange, tmp_path):
+    journal = Journal(tmp_path / "data")
+    first = start_trader(exchange, tmp_path)
+    wait_until(lambda: journal.rows("SELECT 1 FROM trades WHERE phase = 'open'"), DEADLINE_S, first.log.read_text)
+    first.stop(signal.SIGKILL)
+    before = {row[0] for row in journal.rows("SELECT client_id FROM intents")}
+    held = {p["symbol"] for p in signed(exchange, "/fapi/v3/account")["positions"] if D(p["positionAmt"])}
+    port = free_port()
+    started = time.monotonic()
+    second = start_trader(exchange, tmp_path, port)
+    second.wait_for("all actors are up", 60)
+    up_s = time.monotonic() - started
+    wait_until(
+        lambda: journal.rows(
+            "SELECT 1 FROM equity WHERE now_ms > (SELECT started_ms FROM sessions WHERE generation = 2)"
+        ),
+        30,
+        second.log.read_text,
+    )
+    get_pause(exchange)
+    assert second.stop() == 0
+    assert_books_agree(exchange, journal)
+    sent = [row[0] for row in journal.rows("SELECT client_id FROM intents")]
+    assert len(sent) == len(set(sent))
+    assert before <= set(sent)
+    entered = [row[0] for row in journal.rows("SELECT client_id FROM fills WHERE client_id LIKE '%-e0'")]
+    decisions = {row[0] for row in journal.rows("SELECT decision_id FROM intents WHERE purpose = 'entry'")}
+    assert len(set(entered)) <= len(decisions)
+    assert_every_entry_had_its_stop_first(journal)
+    assert held
+    print(f"up again after {up_s:.1f} s with {len(held)} positions")
+
+
+def get_pause(base):
+    request = urllib.request.Request(f"{base}/qt/pause", method="POST")
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return json.load(reply)
+
+
+@pytest.mark.slow
+def test_a_run_decides_every_symbol_and_bar_once_and_ends_equal_to_the_exchange(exchange, tmp_path):
+    journal = Journal(tmp_path / "data")
+    port = free_port()
+    trader = start_trader(exchange, tmp_path, port)
+    wait_until(
+        lambda: (
+            len(journal.rows("SELECT DISTINCT close_time_ms FROM decisions")) >= 12
+            and len(journal.rows("SELECT 1 FROM trades WHERE phase = 'closed'")) >= 1
+        ),
+        DEADLINE_S,
+        trader.log.read_text,
+    )
+    metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()  # loopback
+    assert "qt_unprotected_position_seconds_total 0.0" in metrics
+    get_pause(exchange)
+    stopping = time.monotonic()
+    assert trader.stop() == 0
+    assert time.monotonic() - stopping < 5.5
+    bars = journal.rows("SELECT close_time_ms, count(*), count(DISTINCT symbol) FROM decisions GROUP BY 1 ORDER BY 1")
+    assert {(n, symbols) for _, n, symbols in bars} == {(12, 12)}
+    assert all(b[0] - a[0] == 3_600_000 for a, b in itertools.pairwise(bars))
+    assert_every_entry_had_its_stop_first(journal)
+    assert_books_agree(exchange, journal)
+
+
+@pytest.mark.slow
+def test_the_paper_account_of_the_embedded_exchange_comes_back_from_its_own_state(tmp_path):
+    journal, env = Journal(tmp_path / "data"), environment(tmp_path / "data", free_port())
+    first = Process(["run", "--speed", "1800"], env, tmp_path)
+    wait_until(lambda: journal.rows("SELECT 1 FROM trades WHERE phase = 'open'"), DEADLINE_S, first.log.read_text)
+    first.stop(signal.SIGKILL)
+    (open_before,) = {row[0] for row in journal.rows("SELECT count(*) FROM trades WHERE phase = 'open'")}
+    second = Process(["run", "--speed", "1800", "--duration", "8"], env, tmp_path)
+    assert second.popen.wait(60) == 0
+    text = second.log.read_text()
+    assert "Traceback" not in text
+    assert not journal.rows("SELECT 1 FROM incidents WHERE kind = 'adopted position'"), text
+    equal = journal.total("SELECT amount_usd FROM income")
+    (wallet,) = journal.rows("SELECT wallet_usd FROM equity ORDER BY now_ms DESC LIMIT 1")[0]
+    assert open_before >= 1
+    assert equal == D(wallet)
+
+
+def test_a_bad_variable_is_one_line_and_exit_code_2(tmp_path):
+    bad = {"QT_TP_PCT": "lots", "QT_MAX_POSITION": "3"}
+    done = subprocess.run(
+        [*QT, "run"], env=environment(tmp_path, 0, **bad), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "QT_MAX_POSITION is not a variable of this trader; did you mean QT_MAX_POSITIONS?",
+        "QT_TP_PCT='lots' is not allowed: a number > 0 and ≤ 0.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run", "--mode", "live"], "--mode live is refused"),
+        (["run", "--mode", "testnet"], "--mode testnet needs BINANCE_TESTNET_API_KEY"),
+        (["run", "--replay", "/nowhere"], "no such folder"),
+        (["run", "--exchange-url", "http://127.0.0.1:1"], "no embedded exchange answers there"),
+        (["run", "--exchange-url", "https://fapi.binance.com"], "belongs to live"),
+        (["run", "--from", "yesterday"], "is not a time"),
+        (["run", "--symbols", "NOPEUSDT"], "NOPEUSDT"),
+        (["run", "--speed", "-1"], "speed"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_line_without_a_traceback(tmp_path, arguments, line):
+    done = subprocess.run(
+        [*QT, *arguments], env=environment(tmp_path, 0), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode in {1, 2}
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["missing", "truncated", "interval"])
+def test_an_unusable_model_file_is_named_and_the_others_trade_on(tmp_path, harm):
+    models = tmp_path / "models"
+    shutil.copytree(Path(__file__).parents[2] / "models" / "artifacts", models)
+    if harm == "missing":
+        (models / "xgb.onnx").unlink()
+    elif harm == "truncated":
+        (models / "xgb.onnx").write_bytes((models / "xgb.onnx").read_bytes()[:1000])
+    else:
+        manifest = json.loads((models / "xgb.json").read_text())
+        (models / "xgb.json").write_text(json.dumps({**manifest, "interval": "15m"}))
+    port = free_port()
+    trader = Process(
+        ["run", "--speed", "600", "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT"],
+        environment(tmp_path / "data", port, QT_MODELS_DIR=str(models)),
+        tmp_path,
+    )
+    journal = Journal(tmp_path / "data")
+    wait_until(lambda: journal.rows("SELECT 1 FROM decisions WHERE active = 3"), 60, trader.log.read_text)
+    health = get(f"http://127.0.0.1:{port}/health")
+    assert health["status"] == "degraded"
+    assert health["ai_status"]["xgb"] == "missing"
+    assert "xgb" in health["ai_reasons"]["xgb"]
+    assert trader.stop() == 0
