@@ -132,7 +132,7 @@ def fit_patchtst(job: Job) -> Candidate:
 
     sizes, loop = job.settings or (
         patchtst.PatchTSTSettings(horizon=FORECAST_BARS),
-        train_network.LoopSettings(round_rows=16_384, rounds_max=10, patience=4),  # a row costs ten of N-HiTS
+        train_network.LoopSettings(round_rows=16_384, rounds_max=18, patience=6),  # a row costs ten of N-HiTS
     )
     return _fit_network("patchtst", lambda: patchtst.PatchTST(sizes), sizes, loop, job)
 

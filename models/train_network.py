@@ -166,7 +166,9 @@ class _Run:
         self.optimizer.step()
 
     def judge(self, loss: float) -> None:
-        """Keep the weights if this round is the best so far."""
+        """Keep the weights if this round is the best so far; FloatingPointError if the loss is not finite."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"validation log-loss {loss} in round {self.round}: look for NaN in the windows")
         self.losses.append(loss)
         if loss <= min(self.losses):
             self.best_round = self.round

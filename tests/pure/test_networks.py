@@ -210,6 +210,13 @@ def test_an_interrupted_fit_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 
+def test_a_network_fed_nan_fails_by_name_and_is_not_kept() -> None:
+    rows = learnable(300, 1)
+    broken = rows._replace(gather=lambda index: np.full((len(index), 32, 2), np.nan, dtype=np.float32))
+    with pytest.raises(FloatingPointError, match="validation log-loss nan in round 1"):
+        train_network.fit(lambda: NHiTS(SMALL_HITS), (0.1, 0.5, 0.9), broken, broken, seed=1, loop=LOOP)
+
+
 def test_a_checkpoint_of_another_seed_is_refused(tmp_path: Path) -> None:
     def fit(seed: int) -> train_network.Fitted:
         rows = learnable(400, 1)

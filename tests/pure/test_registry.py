@@ -168,5 +168,5 @@ def test_the_registry_brings_no_training_library_into_the_trading_process() -> N
     heavy = ("torch", "xgboost", "lightgbm", "sklearn", "scipy", "polars", "onnx", "onnxruntime")
     code = f"import sys, models.registry; print([m for m in {heavy} if m in sys.modules])"
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)  # noqa: S603 - our own interpreter
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[]"
