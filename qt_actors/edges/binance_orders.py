@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -48,15 +48,6 @@ CALLBACK_MIN, CALLBACK_MAX = Decimal("0.1"), Decimal(20)
 """A trailing stop's distance in percent, as the exchange speaks of it."""
 
 
-class Named(Protocol):
-    """What every order command has."""
-
-    @property
-    def client_id(self) -> str: ...  # noqa: D102 -- a Protocol's field
-    @property
-    def symbol(self) -> str: ...  # noqa: D102 -- a Protocol's field
-
-
 async def perform(send: Send, command: Command) -> Message:
     """Carry out one command and return its outcome; raises nothing that is known of the exchange."""
     match command:
@@ -73,7 +64,7 @@ async def perform(send: Send, command: Command) -> Message:
         case SetLeverage():
             return await _set_leverage(send, command)
         case _:
-            raise TypeError(f"{type(command).__name__} is no command of the exchange")
+            return denied(command, "arguments", f"{type(command).__name__} is no command of the exchange")
 
 
 def denied(command: Command, gate: str, reason: str) -> OrderDenied | LeverageRejected:
@@ -92,7 +83,8 @@ def unknown(command: Command, reason: str) -> OrderOutcomeUnknown | LeverageReje
 
 def _identity(command: Any) -> dict[str, Any]:
     conditional = isinstance(command, PlaceConditional) or getattr(command, "conditional", False)
-    return {"client_id": command.client_id, "symbol": command.symbol, "conditional": conditional}
+    client_id, symbol = getattr(command, "client_id", ""), getattr(command, "symbol", "")
+    return {"client_id": client_id, "symbol": symbol, "conditional": conditional}
 
 
 def _order_arguments(command: PlaceOrder) -> dict[str, str]:

@@ -15,7 +15,7 @@ import msgspec
 from qt_actors.edges import binance_payloads as payloads
 from qt_actors.edges.binance_client import Credentials
 from qt_actors.edges.binance_errors import Failure
-from qt_actors.edges.binance_orders import ORDER, denied, perform, unknown
+from qt_actors.edges.binance_orders import ORDER, perform, unknown
 from qt_actors.edges.binance_requests import BudgetDenied, Clock, Requests, Route
 from qt_actors.edges.endpoints import Endpoints
 from qt_actors.edges.loop import SocketLoop
@@ -168,8 +168,6 @@ class BinanceRest:
         except asyncio.CancelledError:
             reply_to.tell(unknown(command, "the trader stopped before the answer"), trace=trace)
             raise
-        except TypeError as error:
-            outcome = denied(command, "arguments", str(error))
         except Exception as error:  # an outcome is owed whatever happens
             log.exception("%s ended in an error that is not of the exchange", type(command).__name__)
             outcome = unknown(command, self._redact(f"{type(error).__name__}"))

@@ -47,6 +47,10 @@ class Window:
             self._index, self._used = index, 0
         return self._used
 
+    def look(self, now_s: float) -> int:
+        """As ``used``, changing nothing: for other threads."""
+        return self._used if int(now_s // self.length_s) == self._index else 0
+
     def spend(self, amount: int, now_s: float) -> None:
         """Count what is about to be sent."""
         self._used = self.used(now_s) + amount
@@ -131,8 +135,8 @@ class Budget:
     def ratios(self) -> tuple[float, float]:
         """Used fraction of the weight limit, and of the tighter order limit; readable from any thread."""
         now = self._wall_s()
-        orders = max(window.used(now) / window.limit for window in self._orders)
-        return self._weight.used(now) / self._weight.limit, orders
+        orders = max(window.look(now) / window.limit for window in self._orders)
+        return self._weight.look(now) / self._weight.limit, orders
 
 
 def _correct(window: Window, reported: str | None, sent_s: float, now_s: float) -> None:

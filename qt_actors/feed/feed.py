@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from qt_actors.feed.assembly import Assembly
 from qt_actors.feed.wiring import FeedWiring
 from qt_actors.kernel import Actor, TimerFired
@@ -97,8 +99,10 @@ class Feed(Actor):
                 rows = zip([symbol] * len(times), times.tolist(), ohlcv.tolist(), strict=True)
                 assembly.hear(rows, now_ms, streamed=False)
                 assembly.loaded(symbol, failed=bool(error))
-            case StreamChanged(stream=stream, connected=False, reason=reason):
-                self._incident(f"{stream} stream lost", reason, repaired=False)
+            case StreamChanged(stream=stream, connected=connected, reason=reason):
+                self._wiring.telemetry.tell(message)
+                if not connected:
+                    self._incident(f"{stream} stream lost", reason, repaired=False)
             case VenueLost():
                 assembly.repairs.lost()
             case TimerFired(key=key):
@@ -135,19 +139,14 @@ class Feed(Actor):
             if isinstance(message, HistoryReady):
                 self.cancel_timer("backfill")
                 _tell(wiring.history_listeners, message)
+                heard = {listener.path for listener in wiring.history_listeners}
+                self._askers = {path: None for path in self._askers if path not in heard}
                 self._answer(message)
             else:
                 _tell(wiring.bar_listeners, message)
         for ask in asks:
-            wiring.gateway.tell(
-                BarsLoadRequested(
-                    symbols=ask.symbols,
-                    interval=wiring.interval,
-                    since_ms=ask.since_ms,
-                    limit=ask.limit,
-                    reply_to=self.path,
-                )
-            )
+            wanted = msgspec.structs.asdict(ask)
+            wiring.gateway.tell(BarsLoadRequested(**wanted, interval=wiring.interval, reply_to=self.path))
         if assembly.ready:
             self._keep_time(assembly)
             self._check_stream(assembly)
@@ -178,7 +177,6 @@ class Feed(Actor):
             self._answer(self._assembly.grid.history())
 
     def _answer(self, history: HistoryReady) -> None:
-        """Answer those who asked, unless they have just heard it as listeners."""
         for path in self._askers:
             self._wiring.address_of(path).tell(history)
         self._askers.clear()
@@ -187,6 +185,8 @@ class Feed(Actor):
         for stream, heard_ms in self._heard_ms.items():
             age_s = max(0, now_ms - heard_ms) / 1000.0 / self._wiring.speed
             self._wiring.telemetry.tell(Measured(metric="qt_stream_age_seconds", value=age_s, labels=(stream,)))
+        if self._assembly is not None and (repaired := self._assembly.grid.take_repaired()):
+            self._wiring.telemetry.tell(Measured(metric="qt_bars_repaired_total", value=repaired))
         self.timer("measure", self._wiring.measure_real_ms, real=True)
 
     def _incident(self, kind: str, detail: str, *, repaired: bool) -> None:

@@ -49,6 +49,7 @@ class BarGrid:
         self._streamed: dict[int, NDArray[np.bool_]] = {}
         self._absent = np.zeros(len(symbols), dtype=np.int64)
         self._unstreamed = np.zeros(len(symbols), dtype=np.int64)
+        self._repaired = 0
 
     @property
     def next_ms(self) -> int:
@@ -132,6 +133,7 @@ class BarGrid:
         streamed = self._streamed.pop(open_ms, np.zeros_like(there))
         self._absent = np.where(there, 0, self._absent + 1)
         self.counts["missing"] += int((~there & (self._absent <= QUIET_AFTER)).sum())
+        self._repaired += int((there & ~streamed).sum())
         traded = there & (bars[:, 4] > 0.0)
         self._unstreamed = np.where(streamed, 0, self._unstreamed + traded)
         self.head_ms = open_ms
@@ -146,6 +148,11 @@ class BarGrid:
         rows = (self._unstreamed >= QUIET_AFTER).nonzero()[0]
         self._unstreamed[rows] = 0
         return tuple(self.symbols[row] for row in rows)
+
+    def take_repaired(self) -> int:
+        """Bars told since the last call that only REST had."""
+        repaired, self._repaired = self._repaired, 0
+        return repaired
 
     def history(self) -> HistoryReady:
         """Everything told so far that is still kept, oldest first; arrays are copies."""

@@ -29,7 +29,6 @@ class AccountWiring(msgspec.Struct, frozen=True, kw_only=True):
     """What the account needs from outside. A round costs 90 of 2400 weight a minute; this pace spends at most 65 %.
 
     order_listeners: told of order and conditional events, and of fills that only the ledger told.
-    round_real_ms: between rounds nobody asked for.
     rounds_at_once, round_refill_real_ms: how many may follow without a pause, how soon another one is allowed.
     answer_real_ms_max, stream_real_ms_max: a question unanswered, a fill untold by the stream by then is lost.
     """
@@ -41,6 +40,7 @@ class AccountWiring(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_listeners: tuple[Mailbox, ...]
     ledger_listeners: tuple[Mailbox, ...]
     recorder: Mailbox
+    stream_listeners: tuple[Mailbox, ...] = ()
     round_real_ms: int = 10_000
     rounds_at_once: int = 4
     round_refill_real_ms: int = 4_500
@@ -58,8 +58,7 @@ class Account(Actor):
         super().__init__()
         self._wiring = wiring
         self._serial = 0
-        self._rounds = Rounds(wiring.rounds_at_once)
-        self._syncs = Rounds()
+        self._rounds, self._syncs = Rounds(wiring.rounds_at_once), Rounds()
         self._ledger = Ledger(0)
         self._connected_ms: int | None = None
         self._snapshot: AccountSnapshot | None = None
@@ -174,6 +173,7 @@ class Account(Actor):
         self._ask()
 
     def _stream(self, change: StreamChanged) -> None:
+        _tell(self._wiring.stream_listeners, change)
         self._connected_ms = self.now_ms() if change.connected else None
         if change.connected:
             self._rounds.wanted = self._syncs.wanted = True

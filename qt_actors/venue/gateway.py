@@ -37,6 +37,8 @@ class GatewayWiring(msgspec.Struct, frozen=True, kw_only=True):
     """The runtime's: where answers go, and who is entitled to act there now."""
     subscribers: tuple[Mailbox, ...]
     """Told of ``VenueReady``, ``VenueLost``, ``BudgetUsed``."""
+    outcome_listeners: tuple[Mailbox, ...] = ()
+    """Told of every outcome of a command, besides whoever gave it."""
     retry_real_ms_min: int = 250
     retry_real_ms_max: int = 30_000
     budget_real_ms: int = 5_000
@@ -103,7 +105,7 @@ class Gateway(Actor):
         reply_to = self._wiring.address_of(command.reply_to)
         if refusal is not None:
             self._denied += 1
-            reply_to.tell(denied(command, *refusal))
+            self._tell_outcome(reply_to, denied(command, *refusal))
             return
         self._sent += 1
         self._in_flight[key] = self._in_flight.get(key, 0) + 1
@@ -133,7 +135,11 @@ class Gateway(Actor):
             self._in_flight[answer.key] = left
         else:
             self._in_flight.pop(answer.key, None)
-        self._wiring.address_of(answer.reply_to).tell(answer.outcome)
+        self._tell_outcome(self._wiring.address_of(answer.reply_to), answer.outcome)
+
+    def _tell_outcome(self, reply_to: Mailbox, outcome: object) -> None:
+        for mailbox in (reply_to, *self._wiring.outcome_listeners):
+            mailbox.tell(outcome)
 
     def _load(self, request: Load) -> None:
         reply_to = self._wiring.address_of(request.reply_to)

@@ -262,6 +262,26 @@ def test_whoever_asks_for_the_history_gets_all_that_has_been_told(house: House) 
     assert not history.ohlcv.flags.writeable
 
 
+def test_a_listener_that_asked_early_hears_the_history_once() -> None:
+    house = House(rest=False)
+    house.features.tell(PATH, HistoryRequested(reply_to="root/features"))
+    house.choose().serve()
+    assert sum(isinstance(m, HistoryReady) for m in house.features.heard) == 1
+
+
+def test_losses_of_streams_and_bars_repaired_are_measured() -> None:
+    house = House(measure_real_ms=1_000)
+    house.tell(StreamChanged(stream="market", connected=False, reason="closed"))
+    house.run_to(HISTORY)
+    house.tell(update(("BTCUSDT", HISTORY)))
+    house.runtime.run_for(REPAIR_MS + 1)
+    house.serve()
+    house.runtime.run_for(1_100)
+    heard = house.probes["telemetry"].heard
+    assert StreamChanged(stream="market", connected=False, reason="closed") in heard
+    assert [m.value for m in heard if isinstance(m, Measured) and m.metric == "qt_bars_repaired_total"] == [1]
+
+
 def test_who_asks_too_early_is_answered_when_the_history_is_there() -> None:
     house = House(rest=False)
     asker = Probe(house.runtime, "root/learner")

@@ -266,3 +266,25 @@ def test_the_budget_used_is_told_every_few_seconds(house: House) -> None:
     told = [m for m in house.governor.heard if isinstance(m, BudgetUsed)]
     assert told == [BudgetUsed(weight_ratio=0.25, orders_ratio=0.0)] * 2
     assert house.statistics()["weight_used"] == 0.25
+
+
+def test_every_outcome_is_told_to_those_who_count_them_too() -> None:
+    runtime = SimRuntime(seed=3, start_ms=NOW)
+    port = HandExchange()
+    executor, counter = Probe(runtime, ASKER), Probe(runtime, "root/telemetry")
+    wiring = GatewayWiring(
+        exchange=port,
+        address_of=runtime.address,
+        subscribers=(),
+        outcome_listeners=(runtime.address("root/telemetry"),),
+    )
+    runtime.start(SupervisorSpec("root", children=(ChildSpec("gateway", lambda: Gateway(wiring)),)))
+    assert runtime.wait_ready()
+    runtime.address(PATH).tell(an_order("early"))
+    runtime.address(PATH).tell(a_stop())
+    runtime.run_until_idle()
+    port.submitted[-1][1].tell(accepted("s-1"))
+    runtime.run_until_idle()
+    for probe in (executor, counter):
+        assert probe.expect(orders.OrderDenied).client_id == "early"
+        assert probe.expect(orders.OrderAccepted).client_id == "s-1"
