@@ -83,8 +83,7 @@ class Dispatch:
         return self._unwritten.pop(token, None)
 
     def resolve(self, client_id: str, outcome: str, exchange_id: int | None = None, reason: str = "") -> None:
-        """Tell the journal where an intent ended; nothing is looked up any more."""
-        self.forget(client_id)
+        """Tell the journal where an intent ended."""
         self._recorder.tell(
             orders.IntentResolved(
                 client_id=client_id,

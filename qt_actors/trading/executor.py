@@ -174,19 +174,19 @@ class Executor(Actor):
             case orders.OrderDenied() if self._dispatch.is_looking_up(client_id):
                 self._dispatch.look_up_later(client_id, symbol)  # the look-up was denied, not the order
             case orders.OrderAccepted(exchange_id=exchange_id, status=status, executed_quantity=executed):
-                self._dispatch.resolve(client_id, "accepted", exchange_id)
+                self._resolve(message, "accepted", exchange_id)
                 self._step(symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, executed, now))
                 trade = self._trades.get(symbol)
                 if trade is not None and client_id == trade.entry_id:
                     LOG.info(placed_line(trade, self.trace))
             case orders.OrderRejected(code=code, reason=reason):
-                self._dispatch.resolve(client_id, "rejected", None, f"{code} {reason}")
+                self._resolve(message, "rejected", None, f"{code} {reason}")
                 self._refused(symbol, client_id, code, reason)
             case orders.OrderDenied(gate=gate, reason=reason):
-                self._dispatch.resolve(client_id, "denied", None, f"{gate}: {reason}")
+                self._resolve(message, "denied", None, f"{gate}: {reason}")
                 self._refused(symbol, client_id, 0, f"{gate}: {reason}")
             case orders.OrderCancelled():
-                self._dispatch.resolve(client_id, "cancelled")
+                self._dispatch.forget(client_id)
 
     def _looked_up(self, message: LookedUp) -> None:
         client_id, symbol = message.client_id, message.symbol
@@ -196,13 +196,13 @@ class Executor(Actor):
                 if self._is_pending(symbol, client_id):
                     self._dispatch.look_up_later(client_id, symbol)
             case orders.OrderFound():
-                self._dispatch.resolve(client_id, "accepted", message.exchange_id)
+                self._resolve(message, "accepted", message.exchange_id)
                 self._step(symbol, lambda t, now: _found(t, message, now))
             case orders.OrderMissing():
                 if not self._is_pending(symbol, client_id):
                     self._dispatch.forget(client_id)
                 elif self._dispatch.missed(client_id):
-                    self._dispatch.resolve(client_id, "missing")
+                    self._resolve(message, "missing", None)
                     self._refused(symbol, client_id, 0, "the exchange never got it")
 
     def _told(self, message: Told) -> None:
@@ -239,6 +239,12 @@ class Executor(Actor):
 
     def _refused(self, symbol: str, client_id: str, code: int, reason: str) -> None:
         self._step(symbol, lambda t, now: trade_life.on_refused(t, client_id, code, reason, now))
+
+    def _resolve(self, answer: Answer | LookedUp, outcome: str, exchange_id: int | None, reason: str = "") -> None:
+        """Note where an intent ended: the first answer counts, those to later cancels and look-ups do not."""
+        self._dispatch.forget(answer.client_id)
+        if self._is_pending(answer.symbol, answer.client_id):
+            self._dispatch.resolve(answer.client_id, outcome, exchange_id, reason)
 
     def _is_pending(self, symbol: str, client_id: str) -> bool:
         trade = self._trades.get(symbol)

@@ -334,3 +334,22 @@ def test_an_unusable_model_file_is_named_and_the_others_trade_on(tmp_path, harm)
     assert health["ai_status"]["xgb"] == "missing"
     assert "xgb" in health["ai_reasons"]["xgb"]
     assert trader.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_real_candles_of_all_symbols_are_decided_bar_by_bar_at_an_hour_a_second(tmp_path, real_data):
+    journal = Journal(tmp_path / "data")
+    folder = real_data / "klines" / "15m"
+    symbols = len(list(folder.glob("*.parquet")))
+    env = environment(tmp_path / "data", free_port())
+    trader = Process(["run", "--replay", str(folder), "--speed", "3600", "--duration", "30"], env, tmp_path)
+    assert trader.popen.wait(90) == 0, trader.log.read_text()[-3000:]
+    bars = journal.rows("SELECT close_time_ms, count(*), count(DISTINCT symbol) FROM decisions GROUP BY 1 ORDER BY 1")
+    assert len(bars) >= 20
+    assert {(n, distinct) for _, n, distinct in bars} == {(symbols, symbols)}
+    assert all(b[0] - a[0] == 3_600_000 for a, b in itertools.pairwise(bars))
+    (wallet,) = journal.rows("SELECT wallet_usd FROM equity ORDER BY now_ms DESC LIMIT 1")[0]
+    assert journal.total("SELECT amount_usd FROM income") == D(wallet)
+    if journal.entries():
+        assert_every_entry_had_its_stop_first(journal)

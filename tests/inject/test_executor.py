@@ -305,6 +305,18 @@ def test_missing_protection_whose_price_was_passed_is_closed_at_market(house):
     assert (close.reduce_only, close.side, close.quantity) == (True, "SELL", D("0.010"))
 
 
+def test_the_answer_to_a_cancel_does_not_change_where_the_intent_ended(house):
+    trade = house.open()
+    stop, target, _ = house.sent(orders.PlaceConditional)
+    house.tell(
+        order_update(trade, stop.client_id, "FILLED", executed="0.010", trade_id=2, side="SELL", last="0.010"),
+        orders.OrderCancelled(client_id=target.client_id, symbol="BTCUSDT", conditional=True),
+        orders.OrderRejected(client_id=stop.client_id, symbol="BTCUSDT", conditional=True, code=-2011, reason="gone"),
+    )
+    told = [m for m in house.recorder.heard if isinstance(m, orders.IntentResolved)]
+    assert {m.outcome for m in told} == {"accepted"}
+
+
 def test_a_stop_cancelled_by_hand_is_placed_again(house):
     trade = house.open()
     stop = house.sent(orders.PlaceConditional)[0]
