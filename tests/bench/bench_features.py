@@ -77,4 +77,4 @@ def measure(rounds: int) -> dict[str, float | int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 20)))  # noqa: T201 - the bench's output
+    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 20)))

@@ -349,6 +349,4 @@ def test_the_cost_of_a_quote(capsys: pytest.CaptureFixture[str]) -> None:
         engine.place_algo_order({**wire, "reduceOnly": "true"}, START_MS)
     held = timeit.timeit(lambda: engine.quote(quote), number=5_000) / 5_000
     with capsys.disabled():
-        print(  # noqa: T201 - a measurement is printed
-            f"\nquote: idle {idle * 1e6:.2f} us, with a position and three conditional orders {held * 1e6:.1f} us"
-        )
+        print(f"\nquote: idle {idle * 1e6:.2f} us, with a position and three conditional orders {held * 1e6:.1f} us")

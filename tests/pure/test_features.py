@@ -88,7 +88,7 @@ def test_the_table_holds_every_group_of_the_specification_once() -> None:
 
 def test_the_feature_hash_is_the_same_in_every_process() -> None:
     code = "from models.features import feature_hash; print(feature_hash())"
-    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == feature_hash()
     assert re.fullmatch("[0-9a-f]{64}", feature_hash())
 
@@ -96,7 +96,7 @@ def test_the_feature_hash_is_the_same_in_every_process() -> None:
 def test_trading_imports_no_training_library() -> None:
     heavy = ("torch", "sklearn", "scipy", "xgboost", "lightgbm", "models.candles", "models.dataset")
     code = f"import sys, models.features, models.windows; print([m for m in {heavy} if m in sys.modules])"
-    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == "[]"
 
 

@@ -385,7 +385,7 @@ journal.write_intents([Intent(client_id="qt-X-1-e0", decision_id="X-1", symbol="
     conditional=False, kind="MARKET", quantity=Decimal("1"), price=None, created_ms=1)])
 os.kill(os.getpid(), 9)
 """
-    ended = subprocess.run([sys.executable, "-c", killed, str(path)], check=False, capture_output=True)  # noqa: S603 -- our own interpreter and script
+    ended = subprocess.run([sys.executable, "-c", killed, str(path)], check=False, capture_output=True)
     assert ended.returncode == -9, ended.stderr
     assert [i.client_id for i in SqliteJournalReader(path).open_intents()] == ["qt-X-1-e0"]
 
