@@ -22,10 +22,11 @@ from qt_actors.exchange.server import ServedExchange, serve_in_thread
 from qt_actors.feed.feed import Feed, FeedWiring
 from qt_actors.kernel import ChildSpec, Probe, SupervisorSpec, ThreadRuntime
 from qt_actors.messages import orders
+from qt_actors.messages.base import Message
 from qt_actors.messages.market import BarsClosed, HistoryReady, QuotesUpdated, UniverseChosen
 from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, SnapshotRequested
 from qt_actors.messages.requests import LedgerSyncRequested
-from qt_actors.messages.system import Drained, DrainRequested, VenueReady
+from qt_actors.messages.system import Drained, DrainRequested, VenueLost, VenueReady
 from qt_actors.minds.universe import Universe, UniverseWiring
 from qt_actors.venue.account import Account, AccountWiring
 from qt_actors.venue.gateway import Gateway, GatewayWiring
@@ -52,7 +53,7 @@ class House:
         self.served = served
         self.loop = SocketLoop()
         self.loop.start()
-        clock = SharedClock(served.clock.now_ms, speed)
+        clock = SharedClock(lambda: self.served.clock.now_ms(), speed)  # noqa: PLW0108 -- served may be replaced
         endpoints = loopback(f"http://127.0.0.1:{served.port}")
         self.rest = BinanceRest(endpoints, KEYS, clock, self.loop)
         self.streams = BinanceStreams(endpoints, clock, self.loop, self.rest)
@@ -142,8 +143,10 @@ class House:
         assert self.loop.stop()
 
 
-def exchange(tmp_path: Path, speed: float) -> ServedExchange:
+def exchange(tmp_path: Path, speed: float, port: int = 0) -> ServedExchange:
     config = ExchangeConfig(
+        port=port,
+        state_path=str(tmp_path / "state.json"),
         replay=str(folder(tmp_path / "candles", SYMBOLS, 1200)),
         start_ms=1_735_689_600_000 + 500 * QUARTER,
         speed=speed,
@@ -328,6 +331,32 @@ def test_bars_ten_a_second_are_all_told_once_in_order_and_equal_the_files(tmp_pa
         np.testing.assert_allclose(told[row, :, 4], file[:, 4], atol=0.01)  # volumes are rounded to the lot size
     assert (quotes.bid < quotes.ask).all()
     assert (quotes.mark > 0).all()
+
+
+def test_an_exchange_that_goes_away_and_comes_back_costs_no_bar_and_no_order(tmp_path: Path) -> None:
+    speed = 4500.0
+    served = exchange(tmp_path, speed)
+    house = House(served, speed)
+    try:
+        stop(house)
+        house.outcome(orders.OrderAccepted)
+        first = house.features.fish(BarsClosed, within_ms=WAIT_MS)
+        served.stop()
+        house.runtime.address("root/account").tell(SnapshotRequested(reason="test"))
+        house.probes["governor"].fish(VenueLost, within_ms=WAIT_MS)
+        buy(house)
+        nothing_sent_or_nobody_knows = (orders.OrderDenied, orders.OrderOutcomeUnknown)
+        house.executor.fish(Message, lambda m: isinstance(m, nothing_sent_or_nobody_knows), within_ms=WAIT_MS)
+        house.served = exchange(tmp_path, speed, served.port)
+        house.probes["governor"].fish(VenueReady, within_ms=WAIT_MS)
+        bars = [house.features.fish(BarsClosed, within_ms=WAIT_MS) for _ in range(12)]
+        seen = house.snapshot()
+    finally:
+        house.close()
+        house.served.stop()
+    assert [bar.open_time_ms for bar in bars] == [first.open_time_ms + n * QUARTER for n in range(1, 13)]
+    assert not np.isnan(np.stack([bar.ohlcv for bar in bars])).any()
+    assert [order.client_id for order in seen.conditionals] == ["stop-1"]
 
 
 def written(file: Path, times: list[int]) -> Any:
