@@ -130,7 +130,8 @@ class LedgerRow(msgspec.Struct, frozen=True, rename="camel"):
     time: int
     tran_id: int
     symbol: str = ""
-    trade_id: str = ""
+    trade_id: str | int = ""
+    """A number in some rows, a text in others, empty where there was no trade."""
 
 
 class HedgeModeError(Exception):
@@ -235,7 +236,7 @@ def incomes(content: Any) -> tuple[IncomeRow, ...]:
             amount_usd=row.income,
             asset=row.asset,
             time_ms=row.time,
-            trade_id=row.trade_id,
+            trade_id=str(row.trade_id),
         )
         for row in read(content, list[LedgerRow])
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from decimal import Decimal as D
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -293,3 +295,35 @@ def test_a_market_frame_is_read_whatever_its_whitespace() -> None:
         kline = events.kline(envelope.data)
         assert (kline.k.o, kline.k.low, kline.k.x) == (1.5, 1.0, True)
     assert np.isfinite(events.mark(b'{"E":1,"s":"A","p":"1.5","r":"0.0001","T":2}').p)
+
+
+def test_a_trade_id_may_come_as_a_number() -> None:
+    row = {"incomeType": "COMMISSION", "income": "-1", "asset": "USDT", "time": 5, "tranId": 6, "tradeId": 2059192}
+    assert payloads.incomes([row])[0].trade_id == "2059192"
+
+
+@pytest.mark.real
+def test_every_rule_the_real_exchange_ever_published_can_be_read(real_data: Path) -> None:
+    files = sorted((real_data / "exchange_info").glob("*.json.gz"))
+    decode = msgspec.json.Decoder(float_hook=D).decode
+    (brackets,) = (real_data / "leverage_brackets").glob("mainnet_2025*.json.gz")
+    tables = decode(gzip.decompress(brackets.read_bytes()))
+    for file in files:
+        loaded, unreadable = payloads.rules(decode(gzip.decompress(file.read_bytes())), tables, [], [])
+        assert unreadable == ()
+        assert len(loaded.rules) > 100
+        btc = next(rule for rule in loaded.rules if rule.symbol == "BTCUSDT")
+        assert btc.brackets[0].notional_floor == 0
+        assert btc.price_tick > 0
+
+
+@pytest.mark.real
+def test_every_user_event_captured_from_the_real_exchange_can_be_read(real_data: Path) -> None:
+    lines = (real_data / "message_samples" / "user_stream_captured.jsonl").read_text().splitlines()
+    raw = [json.loads(line)["raw"] for line in lines]
+    told = [m for event in raw if "e" in event for m in events.user_messages(event["e"], json.dumps(event).encode())]
+    kinds = {type(message) for message in told}
+    assert {OrderUpdated, ConditionalUpdated, BalanceChanged} <= kinds
+    fills = [m.fill for m in told if isinstance(m, OrderUpdated) and m.fill]
+    assert fills
+    assert all(fill.price > 0 and fill.quantity > 0 for fill in fills)
