@@ -134,8 +134,13 @@ def metrics(probabilities: Floats, base: Floats, outcomes: Outcomes) -> Metrics:
 
 
 def class_mix(labels: NDArray[np.int64]) -> Floats:
-    """Shares of SELL, HOLD, BUY."""
-    return np.bincount(labels, minlength=3) / len(labels)
+    """Shares of SELL, HOLD, BUY with SELL and BUY taken as equally likely: the least that a model must beat.
+
+    The plain shares of one quarter hold its market's direction and are easily beaten: a model fitted on shuffled labels
+    was .0165 nats better than those of 2024-04..06 on the half-year after.
+    """
+    hold = float(np.mean(labels == HOLD))
+    return np.array([(1 - hold) / 2, hold, (1 - hold) / 2])
 
 
 class Ensemble(NamedTuple):

@@ -64,7 +64,7 @@ class Metrics(msgspec.Struct, frozen=True):
     """Out-of-sample figures on the test span, which neither trained, selected nor calibrated the model.
 
     Attributes:
-        log_loss, base_log_loss: nats; the base rate is the class mix of the calibration span.
+        log_loss, base_log_loss: nats; the base rate is the class mix of the calibration span, SELL and BUY alike.
         ece: mean over the classes of the expected calibration error, 15 equal-mass bins.
         direction_hit: share of right sides among rows whose label is SELL or BUY.
         deciles: results by decile of the margin, weakest first.

@@ -1,9 +1,8 @@
 """The table a reader should ask for: every model, the ensemble and free baselines on the same unseen rows, after costs.
 
 Models answer through their ONNX files, so what is judged is what is served. Baselines say what costs nothing to know:
-the class mix,
-always long, always short, the last day's direction and its opposite, a coin, and a logistic regression on ten
-indicators.
+the class mix without a side, always long, always short, the last day's direction and its opposite, a coin, and a
+logistic regression on ten indicators.
 """
 
 from __future__ import annotations

@@ -71,3 +71,7 @@ def test_metrics_sort_deciles_from_the_weakest_margin() -> None:
     assert margins == sorted(margins)
     assert found.deciles[-1].mean_r > found.deciles[0].mean_r + 0.2
     assert found.log_loss < found.base_log_loss
+
+
+def test_the_class_mix_takes_no_side() -> None:
+    assert evaluation.class_mix(np.array([SELL, SELL, SELL, BUY, HOLD])).tolist() == pytest.approx([0.4, 0.2, 0.4])
