@@ -94,7 +94,7 @@ class Counter(Actor):
         self._left = expected
         self._done = done
 
-    def handle(self, message: object) -> None:  # noqa: ARG002 -- it only counts
+    def handle(self, message: object) -> None:
         self._left -= 1
         if not self._left:
             self._done.set()
