@@ -123,10 +123,10 @@ def test_parity_on_too_few_rows_is_refused() -> None:
 @pytest.mark.parametrize("name", ["nhits", "patchtst"])
 @pytest.mark.filterwarnings("ignore")
 def test_exported_networks_with_calibration_answer_as_the_model_does(name: str) -> None:
-    import torch  # noqa: PLC0415 - only where it is installed
+    import torch
 
-    from models.nhits import NHiTS, NHiTSSettings  # noqa: PLC0415 - likewise
-    from models.patchtst import PatchTST, PatchTSTSettings  # noqa: PLC0415 - likewise
+    from models.nhits import NHiTS, NHiTSSettings
+    from models.patchtst import PatchTST, PatchTSTSettings
 
     torch.manual_seed(0)
     small = {"length": 32, "channels": 3, "horizon": 4}

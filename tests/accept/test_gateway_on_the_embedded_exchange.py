@@ -361,7 +361,7 @@ def test_an_exchange_that_goes_away_and_comes_back_costs_no_bar_and_no_order(tmp
 
 def written(file: Path, times: list[int]) -> Any:
     """The candles of a file at these open times, float64[B, 5]."""
-    import polars as pl  # noqa: PLC0415 -- only here are files looked at
+    import polars as pl
 
     rows = pl.read_parquet(file).filter(pl.col("open_time").is_in(times))
     return rows.select("open", "high", "low", "close", "volume").to_numpy()

@@ -19,7 +19,7 @@ BARS = 4
 
 def graph(kind, final="softmax"):
     """A linear layer with a softmax, or with what a broken export would leave."""
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415 -- onnx is a development dependency
+    from onnx import TensorProto, helper, numpy_helper
 
     weights = np.random.default_rng(7).normal(size=(FEATURES * (BARS if kind == "window" else 1), 3)).astype(np.float32)
     shape = ["N", BARS, FEATURES] if kind == "window" else ["N", FEATURES]

@@ -47,7 +47,7 @@ class Box:
     def __init__(self) -> None:
         self.told: queue.Queue[Any] = queue.Queue()
 
-    def tell(self, message: object, *, trace: str | None = None, deadline_ms: int | None = None) -> None:  # noqa: ARG002 -- as the port
+    def tell(self, message: object, *, trace: str | None = None, deadline_ms: int | None = None) -> None:
         self.told.put(message)
 
     def get(self) -> Any:

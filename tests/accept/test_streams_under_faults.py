@@ -37,7 +37,7 @@ class Box:
         self.told: queue.Queue[Any] = queue.Queue()
         self.full = False
 
-    def tell(self, message: object, *, trace: str | None = None, deadline_ms: int | None = None) -> None:  # noqa: ARG002 -- as the port
+    def tell(self, message: object, *, trace: str | None = None, deadline_ms: int | None = None) -> None:
         if self.full:
             raise MailboxFullError("box: mailbox full")
         self.told.put(message)

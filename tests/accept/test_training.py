@@ -178,7 +178,7 @@ def test_the_ensemble_needs_its_quorum_and_counts_no_abstention() -> None:
 def test_networks_train_to_files_that_load_and_vote(
     candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from models import nhits, patchtst, train_network  # noqa: PLC0415 - only where torch is installed
+    from models import nhits, patchtst, train_network
 
     sizes = nhits.NHiTSSettings(width=8) if name == "nhits" else patchtst.PatchTSTSettings(width=8, inner=8, layers=1)
     loop = train_network.LoopSettings(round_rows=512, rounds_max=2)

@@ -1,7 +1,7 @@
 """Decision cycle: a closed bar of all symbols in, one decision a symbol out, against the work it cannot avoid.
 
 The actors are the trader's own on threads (features, four models, regime, ensemble, orchestrator); the floor is
-the same feature update and the same four ONNX runs, one after the other in one thread, in the same process, interleaved.
+the same feature update and the same four ONNX runs, one after the other in one thread, in one process, interleaved.
 Prints JSON: milliseconds p50/p99 and the ratio of medians. Run alone: ``python tests/bench/bench_cycle.py``.
 """
 

@@ -51,7 +51,7 @@ class Venue:
 
 
 def _wall_ms() -> int:
-    import time  # noqa: PLC0415 - the one place where a card needs the wall clock: python-binance's own offset rule
+    import time
 
     return int(time.time() * 1000)
 
