@@ -162,8 +162,14 @@ class Wires:
                 exchange=self._edges.rest,
                 address_of=self._runtime.address,
                 subscribers=self.many(
-                    "ground/telemetry", "venue/account", "judgement/governor", "minds/universe", "oversight/web"
+                    "ground/telemetry",
+                    "venue/account",
+                    "judgement/governor",
+                    "minds/universe",
+                    "feed/market-data",
+                    "oversight/web",
                 ),
+                outcome_listeners=self.many("ground/telemetry"),
             )
         )
 
@@ -184,6 +190,7 @@ class Wires:
                     "oversight/web",
                 ),
                 ledger_listeners=self.many("ground/recorder"),
+                stream_listeners=self.many("ground/telemetry", "oversight/web"),
                 recorder=self["ground/recorder"],
                 round_real_ms=int(10_000 / haste),
                 round_refill_real_ms=int(4_500 / haste),
@@ -215,7 +222,6 @@ class Wires:
                 recorder=self["ground/recorder"],
                 governor=self["judgement/governor"],
                 account=self["venue/account"],
-                telemetry=self["ground/telemetry"],
                 watchers=self.many(
                     "trading/position-monitor",
                     "judgement/governor",

@@ -23,22 +23,26 @@ def train(
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads.")] = 1,
 ) -> None:
     """Train the four models on candles and export them to ONNX, parity checked."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # libgomp reads it when it is loaded
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         wrong_usage(f"qt train needs {', '.join(missing)}; install them with: make setup-train")
     for folder in data:
         if not folder.is_dir():
             wrong_usage(f"--data {folder}: no such folder; give one that holds SYMBOL.parquet files")
+    from exporters.onnx import ExportRefusedError  # noqa: PLC0415
     from exporters.train import train as fit_and_export  # noqa: PLC0415 # heavy libraries, this command only
+    from models.candles import CandleError  # noqa: PLC0415
     from models.registry import MODEL_NAMES, ModelFileError  # noqa: PLC0415
+    from models.training import TrainingError  # noqa: PLC0415
 
+    os.nice(10)  # trading beside it must not wait
     unknown = sorted(set(only or ()) - set(MODEL_NAMES))
     if unknown:
         wrong_usage(f"--only {unknown[0]}: allowed are {', '.join(MODEL_NAMES)}")
     try:
         made = fit_and_export(data, out, models=only or MODEL_NAMES, interval=interval, seed=seed, threads=threads)
-    except (ModelFileError, ValueError, OSError) as error:
+    except (CandleError, ExportRefusedError, ModelFileError, TrainingError, ValueError, OSError) as error:
         typer.echo(f"qt train: {error}", err=True)
         raise typer.Exit(1) from None
     for name, manifest in made.items():

@@ -42,7 +42,6 @@ class ExecutorWiring(msgspec.Struct, frozen=True, kw_only=True):
     recorder: Mailbox
     governor: Mailbox
     account: Mailbox
-    telemetry: Mailbox
     watchers: tuple[Mailbox, ...]
     """Told of every ``TradeChanged``, ``TradeOpened``, ``TradeClosed``."""
     journal: Callable[[], JournalReader]
@@ -169,7 +168,6 @@ class Executor(Actor):
 
     def _answered(self, message: Answer) -> None:
         client_id, symbol = message.client_id, message.symbol
-        self._wiring.telemetry.tell(message)
         match message:
             case orders.OrderDenied() if self._dispatch.is_looking_up(client_id):
                 self._dispatch.look_up_later(client_id, symbol)  # the look-up was denied, not the order
@@ -192,7 +190,6 @@ class Executor(Actor):
         client_id, symbol = message.client_id, message.symbol
         match message:
             case orders.OrderOutcomeUnknown():
-                self._wiring.telemetry.tell(message)
                 if self._is_pending(symbol, client_id):
                     self._dispatch.look_up_later(client_id, symbol)
             case orders.OrderFound():

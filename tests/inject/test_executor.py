@@ -48,7 +48,7 @@ class House:
     def __init__(self, *past, recorder_answers=True):
         self.runtime = SimRuntime(seed=1, start_ms=NOW)
         self.past = Past(*past)
-        names = ("gateway", "recorder", "governor", "account", "watcher", "universe", "telemetry")
+        names = ("gateway", "recorder", "governor", "account", "watcher", "universe")
         self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
         if recorder_answers:
             self.probes["recorder"].answers(orders.RecordIntents, lambda m: orders.IntentsRecorded(token=m.token))
@@ -59,7 +59,6 @@ class House:
             recorder=address["recorder"],
             governor=address["governor"],
             account=address["account"],
-            telemetry=address["telemetry"],
             watchers=(address["watcher"],),
             journal=lambda: self.past,
             adopted_stop_pct=D("0.02"),
