@@ -14,6 +14,11 @@ Data flows one way, and the same code runs in training, backtest and live tradin
 ``labels``         triple barrier with the stop and target that the trader places, outcomes in R, weights
 ``dataset``        all of it for folders of candles: ``build_dataset``; training only
 ``folds``          purged and embargoed walk-forward spans
+``xgb`` ``lgbm``   the tree models; ``nhits`` ``patchtst``: the networks; ``train_network`` fits those, ``fits`` is the
+                   one shape of all four, ``rows`` how they are fed
+``calibration``    vector scaling, vote thresholds, confidence tables
+``training``       fit, calibrate and export under one roof; ``evaluation``, ``scoreboard``: what it is worth
+``registry``       manifests and files: the only training by-product that the trader reads
 =================  ===============================================================================================
 
 The trading process imports ``indicators``, ``features``, ``windows`` and ``registry`` only: numpy, msgspec and TA-Lib,
