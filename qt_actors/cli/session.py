@@ -33,6 +33,7 @@ LOG = logging.getLogger("qt")
 STOP_TIMEOUT_S: Final = 5.0
 DRAIN_TIMEOUT_S: Final = 3.0
 READY_TIMEOUT_S: Final = 60.0
+SAME_WISH_S: Final = 2.0
 
 
 def run_session(settings: Settings, request: RunRequest) -> int:
@@ -203,11 +204,17 @@ def _own_or_archive(data_dir: Path, market: str, *, paper: bool, fresh: bool) ->
 
 @contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM ask for an orderly stop; a second one ends the process at once."""
+    """Let SIGINT and SIGTERM ask for an orderly stop; asking again later ends the process at once.
+
+    A process runner passes Ctrl-C on as a second signal right after the terminal's own: that one is the same wish.
+    """
+    asked_s: list[float] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        now_s = time.monotonic()
+        if asked_s and now_s - asked_s[0] > SAME_WISH_S:
             os._exit(128 + number)
+        asked_s.append(now_s)
         stop.set()
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 FLUSH_MS: Final = 250
 RETRY_MS: Final = 1000
 FLUSH_ROWS: Final = 500
+LOG_AGAIN_S: Final = 60.0
 WAITING_ROWS_MAX: Final = 20_000
 """Rows kept for a journal that cannot be written; past it the oldest of ``EXPENDABLE`` go first."""
 EXPENDABLE: Final = (policy.DecisionsMade, system.EquityMeasured, system.IncidentSeen, signals.ModelStateChanged)
@@ -55,6 +56,7 @@ class Recorder(Actor):
         self._waiting: deque[object] = deque()
         self._rows = 0
         self._armed = False
+        self._logged: dict[tuple[str, str], float] = {}
         self._fault = ""
         self._written = 0
         self._dropped = 0
@@ -135,9 +137,18 @@ class Recorder(Actor):
         self._keep(system.IncidentSeen(kind=kind, subject=subject, detail=detail, repaired=False, now_ms=now_ms))
         self._flush_soon()
 
+    def _log(self, incident: system.IncidentSeen) -> None:
+        """Log an incident, each kind and subject at most once a minute; a changed mind is news, no incident."""
+        now_s, what = self._wiring.monotonic_s(), (incident.kind, incident.subject)
+        if incident.kind == "mind changed" or now_s - self._logged.get(what, -LOG_AGAIN_S) < LOG_AGAIN_S:
+            return
+        self._logged = {k: t for k, t in self._logged.items() if now_s - t < LOG_AGAIN_S} | {what: now_s}
+        logger.warning("%s: %s: %s", incident.kind, incident.subject, incident.detail)
+
     def _keep(self, record: object) -> None:
         if isinstance(record, system.IncidentSeen):
             self._wiring.telemetry.tell(record)
+            self._log(record)
         self._waiting.append(record)
         self._rows += _rows(record)
         while self._rows > WAITING_ROWS_MAX and len(self._waiting) > 1:
