@@ -179,7 +179,7 @@ class Governor(Actor):
             self._become(after_condition(self._state, condition, settings, now))
         word = directive_of(self._state, condition, settings, now)
         before = self._directive
-        if before is None or before.risk_level != word.risk_level:
+        if before is not None and before.risk_level != word.risk_level:
             LOG.info("%s: %s", word.risk_level, word.reason)
         self._directive = word
         for listener in (self._wiring.orchestrator, *self._wiring.listeners):
