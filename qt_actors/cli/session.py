@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,6 +23,7 @@ from config.settings import Settings
 from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifest
 from qt_actors.cli.venue import RunRequest, StartError, Venue, market_name, venue_of
 from qt_actors.edges.journal import FILE_NAME, next_generation
+from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
 from qt_actors.kernel import SupervisorSpec, ThreadRuntime
 from qt_actors.messages.system import DrainRequested, MarketPaused
@@ -63,6 +65,7 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         finally:
             _stop(runtime, venue)
             edges.close()
+            _sum_up(settings.data_dir / FILE_NAME)
     return code
 
 
@@ -129,6 +132,22 @@ def _drain(runtime: ThreadRuntime) -> None:
         runtime.address("root/venue/account").ask(DrainRequested(), DRAIN_TIMEOUT_S)
     except Exception as error:  # noqa: BLE001 # whatever goes wrong here must not keep the trader from stopping
         LOG.warning("the last reconciliation was not finished: %s", error)
+
+
+def _sum_up(journal: Path) -> None:
+    """Say what the journal holds, and whether its ledger is the exchange's wallet to the last digit."""
+    try:
+        reader = SqliteJournalReader(journal)
+        income = {row["kind"]: Decimal(row["amount_usd"]) for row in reader.rows("income_by_kind")}
+        last = reader.rows("equity_last")
+    except OSError as error:
+        LOG.warning("the journal could not be summed up: %s", error)
+        return
+    if last and income:
+        total, wallet = sum(income.values(), Decimal(0)), Decimal(last[0]["wallet_usd"])
+        verdict = "equal to" if total == wallet else "NOT"
+        LOG.info("ledger: %s USDT by the journal, %s the exchange's %s", total, verdict, wallet)
+        LOG.info("of it %s", ", ".join(f"{kind.lower()} {amount:+,.2f}" for kind, amount in sorted(income.items())))
 
 
 def held_out_ms(settings: Settings) -> int | None:
