@@ -210,6 +210,7 @@ class Wires:
                 telemetry=self["ground/telemetry"],
                 watchers=self.many("oversight/web"),
                 settings=self._outside.settings,
+                patience_ms=int(15_000 * max(1.0, self._outside.clock.speed)),
             )
         )
 

@@ -138,7 +138,7 @@ def a_stop(**changes: Any) -> RestingOrder:
     """The stop that covers ``a_position``."""
     order = RestingOrder(
         symbol="BTCUSDT",
-        client_id="qt-BTCUSDT-sxx0w0-s0",
+        client_id="qt-BTCUSDT-sxwkn4-s0",
         exchange_id=1,
         side="SELL",
         kind="STOP_MARKET",

@@ -15,10 +15,10 @@ from qt_actors.messages.orders import Purpose
 
 PREFIX = "qt"
 CLIENT_ID_CHARACTERS_MAX = 36
-_LETTERS: dict[Purpose, str] = {"stop": "s", "entry": "e", "target": "t", "trail": "r", "close": "c"}
+_LETTERS: dict[Purpose, str] = {"stop": "s", "entry": "e", "target": "t", "trail": "r", "close": "c", "take": "m"}
 _PURPOSES: dict[str, Purpose] = {v: k for k, v in _LETTERS.items()}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_PATTERN = re.compile(r"^qt-([A-Za-z0-9_]+)-([0-9a-z]+)-([serct])([0-9a-z]+)$")
+_PATTERN = re.compile(r"^qt-([A-Za-z0-9_]+)-([0-9a-z]+)-([serctm])([0-9a-z]+)$")
 
 
 class ClientId(msgspec.Struct, frozen=True):

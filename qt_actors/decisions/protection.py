@@ -10,7 +10,7 @@ import msgspec
 from qt_actors.decisions.admission import Holding
 from qt_actors.decisions.ids import client_id, parse
 from qt_actors.decisions.leverage import LIQUIDATION_SHARE
-from qt_actors.decisions.trade_life import ENDED
+from qt_actors.decisions.trade_state import ENDED, is_ours
 from qt_actors.messages.base import Side, opposite
 from qt_actors.messages.market import SymbolRules
 from qt_actors.messages.positions import (
@@ -18,15 +18,23 @@ from qt_actors.messages.positions import (
     CancelOrphan,
     Position,
     ProtectPosition,
+    RearmTrade,
     RestingOrder,
     TradeState,
 )
+
+SIGNIFICANT_DIGITS = 4
+"""Of a price whose tick is not known: few enough to lie on any symbol's tick."""
 
 
 class Findings(msgspec.Struct, frozen=True):
     """What one snapshot shows against what we believe."""
 
     unprotected: tuple[ProtectPosition, ...]
+    """All of them, for the measurement."""
+    waiting: frozenset[str]
+    """Symbols whose trade changed too lately, or waits for an answer, to be acted upon by this snapshot."""
+    unarmed: tuple[RearmTrade, ...]
     orphans: tuple[CancelOrphan, ...]
     vanished: tuple[str, ...]
     """Symbols whose trade is open in our book and flat on the exchange."""
@@ -84,26 +92,48 @@ def holdings_of(snapshot: AccountSnapshot) -> tuple[Holding, ...]:
     return tuple(made)
 
 
-def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState]) -> Findings:
+def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], patience_ms: int = 15_000) -> Findings:
     """Compare one snapshot with the trades in our book (by symbol).
 
-    A trade that changed after the snapshot was asked for is left out: the snapshot may be older than the change.
+    A trade that changed after the snapshot was asked for is not judged by it, nor one that waits for an answer, unless
+    it has waited for longer than ``patience_ms`` (market time).
     """
-    settled = {s: t for s, t in trades.items() if t.changed_ms < snapshot.requested_ms and not t.pending}
-    fresh = {s for s, t in trades.items() if s not in settled and t.phase not in ENDED}
+    old_ms = snapshot.requested_ms - patience_ms
+    settled = {
+        s: t
+        for s, t in trades.items()
+        if t.changed_ms < snapshot.requested_ms and (not t.pending or t.changed_ms < old_ms)
+    }
+    fresh = frozenset(s for s, t in trades.items() if s not in settled and t.phase not in ENDED)
     unprotected, covered = [], {}
     for position in snapshot.positions:
         size = abs(position.quantity)
         have = covered_quantity(position, snapshot.conditionals)
         if have >= size:
             covered[position.symbol] = next(o for o in snapshot.conditionals if covers(o, position))
-        elif position.symbol not in fresh:
+        else:
             unprotected.append(_missing(position, size - have, adopted=position.symbol not in trades))
     held = {p.symbol for p in snapshot.positions}
     vanished = tuple(
         s for s, t in settled.items() if t.phase in {"arming", "open", "closing"} and s not in held and t.filled > 0
     )
-    return Findings(tuple(unprotected), _orphans(snapshot, trades, held), vanished, covered)
+    unarmed = tuple(_unarmed(snapshot, t) for s, t in settled.items() if s in held and t.phase in {"arming", "open"})
+    return Findings(
+        unprotected=tuple(unprotected),
+        waiting=fresh,
+        unarmed=tuple(u for u in unarmed if u.target or u.trail),
+        orphans=_orphans(snapshot, trades, held),
+        vanished=vanished,
+        covered=covered,
+    )
+
+
+def _unarmed(snapshot: AccountSnapshot, trade: TradeState) -> RearmTrade:
+    """Return which of the trade's target and trail, neither done, the exchange does not show."""
+    there = {o.client_id for o in (*snapshot.conditionals, *snapshot.orders)}
+    target = trade.target_quantity > 0 and "target" not in trade.exits and trade.target_id not in there
+    trail = trade.trail_quantity > 0 and "trail" not in trade.exits and trade.trail_id not in there
+    return RearmTrade(symbol=trade.symbol, target=target, trail=trail)
 
 
 def _missing(position: Position, quantity: Decimal, *, adopted: bool) -> ProtectPosition:
@@ -119,13 +149,17 @@ def _missing(position: Position, quantity: Decimal, *, adopted: bool) -> Protect
 
 
 def _orphans(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], held: set[str]) -> tuple[CancelOrphan, ...]:
-    """Orders of ours whose symbol has neither a position nor a living trade; foreign orders are never touched."""
-    living = {s for s, t in trades.items() if t.phase not in ENDED or t.changed_ms >= snapshot.requested_ms}
-    return tuple(
-        CancelOrphan(symbol=o.symbol, client_id=o.client_id, conditional=o.conditional)
-        for o in (*snapshot.conditionals, *snapshot.orders)
-        if parse(o.client_id) is not None and o.symbol not in held and o.symbol not in living
-    )
+    """Orders of ours that belong to no living trade; foreign orders, and those of a position to be adopted, stay."""
+    found = []
+    for order in (*snapshot.conditionals, *snapshot.orders):
+        trade = trades.get(order.symbol)
+        if parse(order.client_id) is None or (order.symbol in held and (trade is None or trade.phase in ENDED)):
+            continue
+        if trade is not None and (trade.changed_ms >= snapshot.requested_ms or trade.adopted):
+            continue
+        if trade is None or trade.phase in ENDED or not is_ours(trade, order.client_id):
+            found.append(CancelOrphan(symbol=order.symbol, client_id=order.client_id, conditional=order.conditional))
+    return tuple(found)
 
 
 def emergency_stop_price(position: ProtectPosition, rules: SymbolRules | None, stop_pct: Decimal) -> Decimal:
@@ -135,7 +169,7 @@ def emergency_stop_price(position: ProtectPosition, rules: SymbolRules | None, s
     if position.liquidation_price > 0:
         edge = mark + (position.liquidation_price - mark) * LIQUIDATION_SHARE
         price = max(price, edge) if long else min(price, edge)
-    tick = rules.price_tick if rules else Decimal("0.00000001")
+    tick = rules.price_tick if rules else Decimal(1).scaleb(price.adjusted() - SIGNIFICANT_DIGITS + 1)
     return (price / tick).quantize(Decimal(1), ROUND_HALF_UP) * tick
 
 

@@ -6,7 +6,15 @@ from decimal import Decimal
 
 from qt_actors.decisions.ids import client_id, decision_time_ms, parse
 from qt_actors.messages.base import opposite
-from qt_actors.messages.orders import CancelOrder, ConditionalKind, PlaceConditional, PlaceOrder, Purpose, SetLeverage
+from qt_actors.messages.orders import (
+    CancelOrder,
+    ConditionalKind,
+    LookUpOrder,
+    PlaceConditional,
+    PlaceOrder,
+    Purpose,
+    SetLeverage,
+)
 from qt_actors.messages.positions import TradeState
 
 _KINDS: dict[Purpose, ConditionalKind] = {
@@ -71,6 +79,11 @@ def conditional_order(trade: TradeState, purpose: Purpose, quantity: Decimal, *,
         activate_price=trade.target_price if trail and activate else None,
         callback_pct=trade.trail_callback_pct if trail else None,
     )
+
+
+def look_up_order(trade: TradeState, order_id: str) -> LookUpOrder:
+    """Return the question after one of the trade's regular orders."""
+    return LookUpOrder(reply_to="", priority="protect", client_id=order_id, symbol=trade.symbol, conditional=False)
 
 
 def cancel(trade: TradeState, order_id: str) -> CancelOrder:

@@ -21,7 +21,7 @@ from qt_actors.decisions import chain
 from qt_actors.decisions.facts import BookFacts, SymbolFacts, quote_at
 from qt_actors.decisions.performance import UNTRIED, Performance, after_trade, after_votes, result_r
 from qt_actors.decisions.policy import policy_of
-from qt_actors.decisions.trade_life import ENDED
+from qt_actors.decisions.trade_state import ENDED
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages.market import BarsClosed, QuotesUpdated, SymbolRules, UniverseChosen
 from qt_actors.messages.policy import (

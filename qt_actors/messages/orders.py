@@ -12,8 +12,8 @@ from qt_actors.messages.base import Message, Side
 
 OrderStatus = Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"]
 ConditionalKind = Literal["STOP_MARKET", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
-Purpose = Literal["stop", "entry", "target", "trail", "close"]
-"""Why an order exists; part of its client id, so a glance at the exchange tells it too."""
+Purpose = Literal["stop", "entry", "target", "trail", "close", "take"]
+"""Why an order exists, part of its client id; ``take`` is the target at market, its price already reached."""
 Priority = Literal["protect", "reconcile", "entry", "research"]
 
 

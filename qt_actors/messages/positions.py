@@ -208,6 +208,8 @@ class TradeState(Message, frozen=True, kw_only=True):
     mae_pct: float = 0.0
     attempts: int = 0
     """Orders of this trade placed again so far; part of their client ids."""
+    strikes: int = 0
+    """Refusals of protective orders by the exchange in a row."""
     pending: tuple[str, ...] = ()
     """Client ids sent and not yet answered."""
     adopted: bool = False
@@ -241,3 +243,11 @@ class PositionVanished(Message, frozen=True, kw_only=True):
     """Position monitor → executor: two snapshots show this trade flat; what its fills did not tell is unknown."""
 
     symbol: str
+
+
+class RearmTrade(Message, frozen=True, kw_only=True):
+    """Position monitor → executor: the exchange no longer shows this trade's target or trail."""
+
+    symbol: str
+    target: bool
+    trail: bool

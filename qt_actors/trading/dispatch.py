@@ -33,6 +33,14 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     cancel_timer: Callable[[str], None]
 
 
+class LookUp(msgspec.Struct, frozen=True):
+    """How often an order was asked for, and how often the exchange did not know it."""
+
+    symbol: str
+    tries: int = 0
+    misses: int = 0
+
+
 class Dispatch:
     """Sends commands to the gateway in the right order, and asks for what stays unanswered."""
 
@@ -42,12 +50,13 @@ class Dispatch:
         self._gateway = gateway
         self._recorder = recorder
         self._unwritten: dict[str, Placement] = {}
-        self._misses: dict[str, tuple[str, int]] = {}
+        self._asked: dict[str, LookUp] = {}
+        self._unresolved: set[str] = set()
 
     @property
     def looking_up(self) -> int:
         """Orders whose outcome is unknown."""
-        return len(self._misses)
+        return len(self._asked)
 
     def send(self, command: orders.Command) -> None:
         """Send now, stamped with the sender's path and fence."""
@@ -70,6 +79,7 @@ class Dispatch:
             created_ms=self._owner.now_ms(),
         )
         self._unwritten[command.client_id] = command
+        self._unresolved.add(command.client_id)
         self._recorder.tell(orders.RecordIntents(token=command.client_id, intents=(intent,), reply_to=self._owner.path))
 
     def written(self, token: str) -> None:
@@ -83,7 +93,10 @@ class Dispatch:
         return self._unwritten.pop(token, None)
 
     def resolve(self, client_id: str, outcome: str, exchange_id: int | None = None, reason: str = "") -> None:
-        """Tell the journal where an intent ended."""
+        """Tell the journal where an intent ended: the first answer counts, those to later cancels do not."""
+        if client_id not in self._unresolved:
+            return
+        self._unresolved.discard(client_id)
         self._recorder.tell(
             orders.IntentResolved(
                 client_id=client_id,
@@ -96,25 +109,28 @@ class Dispatch:
 
     def is_looking_up(self, client_id: str) -> bool:
         """Tell whether the order's outcome is being asked for."""
-        return client_id in self._misses
+        return client_id in self._asked
 
     def look_up_later(self, client_id: str, symbol: str) -> None:
         """Ask for the order after the next delay; asking itself may fail without counting as a miss."""
-        _, misses = self._misses.setdefault(client_id, (symbol, 0))
-        self._owner.timer(f"look:{client_id}", LOOK_UP_DELAYS_MS[misses])
+        if client_id not in self._asked:
+            self._unresolved.add(client_id)  # asked after a restart: its intent is still open in the journal
+        asked = self._asked.get(client_id, LookUp(symbol))
+        self._owner.timer(f"look:{client_id}", LOOK_UP_DELAYS_MS[min(asked.tries, len(LOOK_UP_DELAYS_MS) - 1)])
+        self._asked[client_id] = LookUp(symbol, asked.tries + 1, asked.misses)
 
     def missed(self, client_id: str) -> bool:
         """Count a "not found"; True when it has stayed so long that it is believed."""
-        symbol, misses = self._misses.get(client_id, ("", 0))
-        if not symbol or misses + 1 >= len(LOOK_UP_DELAYS_MS):
-            return bool(symbol)
-        self._misses[client_id] = (symbol, misses + 1)
-        self.look_up_later(client_id, symbol)
+        asked = self._asked.get(client_id)
+        if asked is None or asked.misses + 1 >= len(LOOK_UP_DELAYS_MS):
+            return asked is not None
+        self._asked[client_id] = LookUp(asked.symbol, asked.tries, asked.misses + 1)
+        self.look_up_later(client_id, asked.symbol)
         return False
 
     def look_up(self, client_id: str) -> None:
         """Ask now."""
-        if client_id not in self._misses:
+        if client_id not in self._asked:
             return
         said = parse(client_id)
         self.send(
@@ -122,12 +138,12 @@ class Dispatch:
                 reply_to="",
                 priority="protect",
                 client_id=client_id,
-                symbol=self._misses[client_id][0],
+                symbol=self._asked[client_id].symbol,
                 conditional=said is not None and said.purpose in CONDITIONAL,
             )
         )
 
     def forget(self, client_id: str) -> None:
         """Stop asking."""
-        if self._misses.pop(client_id, None) is not None:
+        if self._asked.pop(client_id, None) is not None:
             self._owner.cancel_timer(f"look:{client_id}")

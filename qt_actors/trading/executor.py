@@ -18,8 +18,8 @@ import msgspec
 from qt_actors.decisions import trade_life
 from qt_actors.decisions.excursions import excursions
 from qt_actors.decisions.protection import adopt, emergency_stop_price
-from qt_actors.decisions.trade_life import ENDED, Step
 from qt_actors.decisions.trade_reports import closed_line, placed_line
+from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_bare
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
@@ -29,6 +29,7 @@ from qt_actors.ports import JournalReader, Mailbox
 from qt_actors.trading.dispatch import Dispatch, Owner
 
 LOG = logging.getLogger("qt.executor")
+BARE_RETRY_REAL_MS = 1000
 Answer = orders.OrderAccepted | orders.OrderRejected | orders.OrderDenied | orders.OrderCancelled
 LookedUp = orders.OrderOutcomeUnknown | orders.OrderFound | orders.OrderMissing
 Told = orders.OrderUpdated | orders.ConditionalUpdated | orders.Fill
@@ -72,16 +73,22 @@ class Executor(Actor):
         )
         self._dispatch = Dispatch(owner, self._wiring.gateway, self._wiring.recorder)
         for trade in self._wiring.journal().open_trades():
-            self._trades[trade.symbol] = trade
-            self._publish(positions.TradeChanged(trade=trade))
-            for client_id in trade.pending:
-                self._dispatch.look_up_later(client_id, trade.symbol)
-            if trade.phase == "stopping" and not trade.pending and not trade.stop_id:
-                self._apply(
-                    trade_life.on_leverage_refused(trade, "interrupted before anything was sent", self.now_ms())
-                )
+            self._recover(trade)
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._wiring.account.tell(positions.SnapshotRequested(reason="executor started"))
+
+    def _recover(self, trade: positions.TradeState) -> None:
+        """Take a trade up again; an entry that was not sent yet is not sent any more, its admission was another's."""
+        if trade.phase == "stopping":
+            trade = msgspec.structs.replace(trade, expires_ms=0)
+        self._trades[trade.symbol] = trade
+        self._publish(positions.TradeChanged(trade=trade))
+        unanswered = {*trade.pending, *awaited(trade)}
+        for client_id in sorted(unanswered):
+            self._dispatch.look_up_later(client_id, trade.symbol)
+        if trade.phase == "stopping" and not unanswered:
+            self._apply(trade_life.on_leverage_refused(trade, "interrupted before its entry was sent", self.now_ms()))
+        self._mind_the_stop(trade)
 
     def handle(self, message: object) -> None:
         """One case a message."""
@@ -102,8 +109,12 @@ class Executor(Actor):
                 self._told(message)
             case QuotesUpdated():
                 self._trades.update(excursions(self._trades, message))
-            case TimerFired(key=key) if key.startswith("look:"):
-                self._dispatch.look_up(key.removeprefix("look:"))
+            case TimerFired(key=key):
+                what, _, of = key.partition(":")
+                if what == "look":
+                    self._dispatch.look_up(of)
+                else:
+                    self._step(of, lambda t, now: trade_life.protect(t, now, passed=False) if is_bare(t) else Step(t))
             case _:
                 self._asked(message)
 
@@ -116,6 +127,8 @@ class Executor(Actor):
                 self._step(symbol, lambda t, now: trade_life.close(t, f"{kind}: {reason}", now))
             case positions.PositionVanished(symbol=symbol):
                 self._step(symbol, trade_life.on_position_gone)
+            case positions.RearmTrade(symbol=symbol, target=target, trail=trail):
+                self._step(symbol, lambda t, now: trade_life.rearm(t, now, target=target, trail=trail))
             case positions.CancelOrphan(symbol=symbol, client_id=client_id, conditional=conditional):
                 self._dispatch.send(
                     orders.CancelOrder(
@@ -212,7 +225,12 @@ class Executor(Actor):
                 self._step(symbol, lambda t, now: trade_life.on_exit_fill(t, message, now))
 
     def _protect(self, message: positions.ProtectPosition) -> None:
-        """Restore a missing stop; adopt a position that is not in our book."""
+        """Restore a missing stop; adopt a position that is not in our book.
+
+        Without the exchange's rules no price can be made: the monitor asks again with the next snapshot.
+        """
+        if not self._rules:
+            return
         now, trade = self.now_ms(), self._trades.get(message.symbol)
         unknown = trade is None or trade.phase in ENDED
         self._wiring.recorder.tell(
@@ -238,14 +256,13 @@ class Executor(Actor):
         self._step(symbol, lambda t, now: trade_life.on_refused(t, client_id, code, reason, now))
 
     def _resolve(self, answer: Answer | LookedUp, outcome: str, exchange_id: int | None, reason: str = "") -> None:
-        """Note where an intent ended: the first answer counts, those to later cancels and look-ups do not."""
+        """Note where an intent ended; a look-up is over."""
         self._dispatch.forget(answer.client_id)
-        if self._is_pending(answer.symbol, answer.client_id):
-            self._dispatch.resolve(answer.client_id, outcome, exchange_id, reason)
+        self._dispatch.resolve(answer.client_id, outcome, exchange_id, reason)
 
     def _is_pending(self, symbol: str, client_id: str) -> bool:
         trade = self._trades.get(symbol)
-        return trade is not None and client_id in trade.pending
+        return trade is not None and (client_id in trade.pending or client_id in awaited(trade))
 
     def _step(self, symbol: str, fold: Callable[[positions.TradeState, int], Step]) -> None:
         trade = self._trades.get(symbol)
@@ -263,6 +280,7 @@ class Executor(Actor):
                 self._dispatch.write_then_send(command, step.trade)
             else:
                 self._dispatch.send(command)
+        self._mind_the_stop(step.trade)
         for event in step.events:
             match event:
                 case policy.ReservationReleased():
@@ -271,6 +289,11 @@ class Executor(Actor):
                     self._wiring.account.tell(event)
                 case _:
                     self._publish(event)
+
+    def _mind_the_stop(self, trade: positions.TradeState) -> None:
+        """A position of ours without a stop, and none under way: try again in a second, for as long as it takes."""
+        if is_bare(trade):
+            self.timer(f"bare:{trade.symbol}", BARE_RETRY_REAL_MS, real=True)
 
     def _publish(self, event: object) -> None:
         if isinstance(event, positions.TradeClosed):

@@ -16,7 +16,7 @@ import msgspec
 from config.settings import Settings
 from qt_actors.decisions.exits import mind_changed, policy_exit
 from qt_actors.decisions.protection import Findings, examine
-from qt_actors.decisions.trade_life import ENDED
+from qt_actors.decisions.trade_state import ENDED
 from qt_actors.kernel import Actor
 from qt_actors.messages.positions import (
     AccountSnapshot,
@@ -42,6 +42,8 @@ class PositionMonitorWiring(msgspec.Struct, frozen=True, kw_only=True):
     watchers: tuple[Mailbox, ...]
     """Told of ``MindChanged`` and ``ProtectionMeasured``."""
     settings: Settings
+    patience_ms: int = 15_000
+    """Market time for which an order without an answer is waited for before its trade is judged without it."""
 
 
 class PositionMonitor(Actor):
@@ -77,15 +79,15 @@ class PositionMonitor(Actor):
         return {"suspects": len(self._suspects), "unprotected_s": self._unprotected_ms / 1000}
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
-        found = examine(snapshot, self._trades)
+        found = examine(snapshot, self._trades, self._wiring.patience_ms)
         again = self._measure(found, snapshot)
         for symbol in found.vanished:
             if symbol in self._missing:
                 self._wiring.executor.tell(PositionVanished(symbol=symbol))
             again = again or symbol not in self._missing
         self._missing = set(found.vanished)
-        for orphan in found.orphans:
-            self._wiring.executor.tell(orphan)
+        for order in (*found.orphans, *found.unarmed):
+            self._wiring.executor.tell(order)
         if again:
             self._wiring.account.tell(SnapshotRequested(reason="to confirm a mismatch"))
         self._rethink()
@@ -101,7 +103,8 @@ class PositionMonitor(Actor):
                 continue
             spent += now - since
             confirmed.append(missing.symbol)
-            self._wiring.executor.tell(missing)
+            if missing.symbol not in found.waiting:
+                self._wiring.executor.tell(missing)
         fresh = set(suspects) - set(self._suspects)
         self._suspects = suspects
         self._unprotected_ms += spent

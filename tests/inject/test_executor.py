@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 
 from qt_actors.decisions import trade_life
 from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages import orders
+from qt_actors.messages.market import UniverseChosen
 from qt_actors.messages.policy import EntryAdmitted, ReservationReleased
 from qt_actors.messages.positions import (
     CancelOrphan,
@@ -22,7 +24,7 @@ from qt_actors.messages.positions import (
 from qt_actors.messages.system import IncidentSeen
 from qt_actors.trading.dispatch import LOOK_UP_DELAYS_MS
 from qt_actors.trading.executor import Executor, ExecutorWiring
-from tests.builders import NOW, a_decision, a_plan, algo_update, order_update
+from tests.builders import NOW, a_decision, a_plan, algo_update, order_update, some_rules
 
 PATH = "root/executor"
 
@@ -241,7 +243,7 @@ def test_a_denied_look_up_is_tried_again_and_does_not_end_the_order(house):
     house.tell(orders.OrderOutcomeUnknown(**ask, reason="timeout"))
     house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
     house.tell(orders.OrderDenied(**ask, gate="request budget", reason="spent"))
-    house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
+    house.runtime.run_for(LOOK_UP_DELAYS_MS[1])
     assert len(house.sent(orders.LookUpOrder)) == 2
     assert not house.sent(orders.CancelOrder)
 
@@ -270,7 +272,28 @@ def test_a_crash_of_the_executor_loses_no_trade_because_the_journal_holds_it(hou
     assert len(house.sent(orders.PlaceOrder)) == 1
 
 
+def know_the_rules(house):
+    rules = (some_rules(), some_rules("ETHUSDT"))
+    house.tell(UniverseChosen(symbols=("BTCUSDT", "ETHUSDT"), rules=rules, refused={}))
+
+
+def test_before_the_rules_are_known_no_price_is_made_up(house):
+    house.tell(
+        ProtectPosition(
+            symbol="ETHUSDT",
+            quantity=D(1),
+            entry_price=D(3000),
+            mark_price=D("1579.12372820"),
+            liquidation_price=D(0),
+            missing_quantity=D(1),
+            adopted=True,
+        )
+    )
+    assert not house.sent(orders.PlaceConditional)
+
+
 def test_a_position_found_without_a_trade_is_adopted_with_a_stop_at_once(house):
+    know_the_rules(house)
     house.tell(
         ProtectPosition(
             symbol="ETHUSDT",
@@ -289,6 +312,7 @@ def test_a_position_found_without_a_trade_is_adopted_with_a_stop_at_once(house):
 
 def test_missing_protection_whose_price_was_passed_is_closed_at_market(house):
     house.open()
+    know_the_rules(house)
     house.tell(
         ProtectPosition(
             symbol="BTCUSDT",
@@ -341,3 +365,116 @@ def test_answers_for_a_symbol_it_has_never_traded_change_nothing(house):
         order_update(trade_life.begin(a_plan(symbol="Z"), NOW).trade, "x", "NEW", executed="0"),
     )
     assert len(house.gateway.heard) == before
+
+
+def test_after_a_kill_an_entry_acknowledged_but_not_yet_heard_of_is_looked_up():
+    trade = trade_life.begin(a_plan(), NOW).trade
+    held = msgspec.structs.replace(trade, phase="entering", entry_id="qt-BTCUSDT-sxwkn4-e0", stop_id="s")
+    house = House(held)
+    house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
+    assert [c.client_id for c in house.sent(orders.LookUpOrder)] == [held.entry_id]
+    house.runtime.stop()
+
+
+def test_after_a_restart_a_stop_that_stands_gets_no_entry_any_more():
+    step = trade_life.on_leverage_set(trade_life.begin(a_plan(), NOW).trade, NOW)
+    house, stop = House(step.trade), step.commands[0]
+    house.tell(
+        orders.OrderFound(
+            client_id=stop.client_id,
+            symbol="BTCUSDT",
+            conditional=True,
+            exchange_id=1,
+            status="NEW",
+            executed_quantity=D(0),
+            average_price=D(0),
+        )
+    )
+    assert not house.sent(orders.PlaceOrder)
+    assert [c.client_id for c in house.sent(orders.CancelOrder)] == [stop.client_id]
+    house.runtime.stop()
+
+
+def test_a_fill_of_an_earlier_trade_does_not_touch_the_one_that_is_entering(house):
+    house.stand_stop()
+    old = order_update(
+        trade_life.begin(a_plan(), NOW).trade,
+        "qt-BTCUSDT-aaaaaa-t0",
+        "FILLED",
+        executed="0.005",
+        trade_id=5,
+        side="SELL",
+        last="0.005",
+    ).fill
+    house.tell(old)
+    assert not house.sent(orders.CancelOrder)
+
+
+def test_a_target_taken_at_market_is_looked_up_among_regular_orders(house):
+    house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    trade = trade_life.begin(a_plan(), NOW).trade
+    house.tell(order_update(trade, entry.client_id, "FILLED", executed="0.010", trade_id=1, last="0.010"))
+    target = house.sent(orders.PlaceConditional)[1]
+    refused = orders.OrderRejected(
+        client_id=target.client_id, symbol="BTCUSDT", conditional=True, code=-2021, reason="would trigger"
+    )
+    house.tell(refused)
+    take = house.sent(orders.PlaceOrder)[1]
+    house.tell(
+        orders.OrderOutcomeUnknown(client_id=take.client_id, symbol="BTCUSDT", conditional=False, reason="timeout")
+    )
+    house.runtime.run_for(LOOK_UP_DELAYS_MS[0])
+    (look_up,) = house.sent(orders.LookUpOrder)
+    assert (look_up.client_id, look_up.conditional) == (take.client_id, False)
+
+
+def test_a_close_found_ended_without_a_fill_can_be_asked_for_again(house):
+    house.open()
+    house.tell(ClosePosition(symbol="BTCUSDT", reason="x", exit_reason="policy"))
+    close = house.sent(orders.PlaceOrder)[-1]
+    ask = {"client_id": close.client_id, "symbol": "BTCUSDT", "conditional": False}
+    house.tell(orders.OrderOutcomeUnknown(**ask, reason="timeout"))
+    house.tell(
+        orders.OrderFound(**ask, exchange_id=1, status="EXPIRED", executed_quantity=D(0), average_price=D(0)),
+        ClosePosition(symbol="BTCUSDT", reason="again", exit_reason="manual"),
+    )
+    assert len({c.client_id for c in house.sent(orders.PlaceOrder)}) == 3
+
+
+def test_a_stop_that_our_own_gateway_denied_is_tried_again_by_the_second_and_closes_nothing(house):
+    trade = house.open()
+    stop = house.sent(orders.PlaceConditional)[0]
+    house.tell(algo_update(trade, stop.client_id, "CANCELED"))
+    for _ in range(8):
+        again = house.sent(orders.PlaceConditional)[-1]
+        denied = orders.OrderDenied(
+            client_id=again.client_id, symbol="BTCUSDT", conditional=True, gate="connection", reason="no route"
+        )
+        house.tell(denied)
+        house.runtime.run_for(1000)
+    stops = {c.client_id for c in house.sent(orders.PlaceConditional) if c.kind == "STOP_MARKET"}
+    assert len(stops) == 10
+    assert len(house.sent(orders.PlaceOrder)) == 1
+
+
+def test_a_stop_that_triggered_and_filled_in_part_closes_the_rest_at_market(house):
+    trade = house.open()
+    stop = house.sent(orders.PlaceConditional)[0]
+    part = {"executed": "0.004", "side": "SELL"}
+    house.tell(
+        order_update(trade, stop.client_id, "PARTIALLY_FILLED", trade_id=3, last="0.004", **part),
+        order_update(trade, stop.client_id, "EXPIRED", **part),
+    )
+    close = house.sent(orders.PlaceOrder)[-1]
+    assert (close.reduce_only, close.quantity) == (True, D("0.006"))
+
+
+def test_an_intent_ends_as_accepted_even_when_the_fill_was_heard_first(house):
+    house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    trade = trade_life.begin(a_plan(), NOW).trade
+    house.tell(order_update(trade, entry.client_id, "FILLED", executed="0.010", trade_id=1, last="0.010"))
+    house.accept(entry, "FILLED", "0.010")
+    told = [m for m in house.recorder.heard if isinstance(m, orders.IntentResolved)]
+    assert [m.outcome for m in told if m.client_id == entry.client_id] == ["accepted"]

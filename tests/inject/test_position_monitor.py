@@ -15,6 +15,7 @@ from qt_actors.messages.positions import (
     PositionVanished,
     ProtectionMeasured,
     ProtectPosition,
+    RearmTrade,
     SnapshotRequested,
     TradeChanged,
 )
@@ -55,7 +56,13 @@ class House:
     def hold(self, **changes):
         trade = trade_life.begin(a_plan(), NOW).trade
         held = msgspec.structs.replace(
-            trade, phase="open", filled=D("0.010"), entry_price=D(100_000), stop_id=a_stop().client_id
+            trade,
+            phase="open",
+            filled=D("0.010"),
+            entry_price=D(100_000),
+            stop_id=a_stop().client_id,
+            target_quantity=D(0),
+            trail_quantity=D(0),
         )
         self.tell(TradeChanged(trade=msgspec.structs.replace(held, **changes)))
 
@@ -105,6 +112,22 @@ def test_a_stop_that_one_snapshot_missed_counts_as_no_time(house):
     house.tell(a_snapshot(conditionals=()), later(a_snapshot(), 300))
     assert house.unprotected_s() == 0
     assert house.executor.heard == ()
+
+
+def test_a_target_cancelled_by_hand_is_to_be_placed_again(house):
+    house.hold(target_quantity=D("0.005"), target_id="gone")
+    house.tell(a_snapshot())
+    assert house.executor.expect(RearmTrade).target
+
+
+def test_a_stop_whose_answer_is_outstanding_counts_as_unprotected_and_is_waited_for(house):
+    house.hold(pending=("qt-BTCUSDT-sxwkn4-s1",), stop_id="")
+    bare = a_snapshot(conditionals=())
+    house.tell(bare, later(bare, 300))
+    assert house.unprotected_s() == pytest.approx(0.3)
+    assert house.executor.heard == ()
+    house.tell(later(bare, 20_000))
+    assert house.executor.expect(ProtectPosition).symbol == "BTCUSDT"
 
 
 def test_a_vanished_position_is_told_when_two_snapshots_agree(house):

@@ -13,7 +13,15 @@ from tests.builders import NOW, a_plan, a_position, a_snapshot, a_stop, some_rul
 
 def an_open_trade(**changes) -> TradeState:
     trade = trade_life.begin(a_plan(), NOW).trade
-    held = msgspec.structs.replace(trade, phase="open", filled=D("0.010"), entry_price=D(100_000), stop_id="s")
+    held = msgspec.structs.replace(
+        trade,
+        phase="open",
+        filled=D("0.010"),
+        entry_price=D(100_000),
+        stop_id=a_stop().client_id,
+        target_quantity=D(0),
+        trail_quantity=D(0),
+    )
     return msgspec.structs.replace(held, **changes)
 
 
@@ -80,13 +88,37 @@ def test_a_position_we_never_opened_is_to_be_adopted():
 
 def test_a_trade_that_changed_after_the_snapshot_was_asked_for_is_not_judged_by_it():
     younger = an_open_trade(changed_ms=a_snapshot().requested_ms + 1)
-    assert examine(a_snapshot(conditionals=()), {"BTCUSDT": younger}).unprotected == ()
+    assert examine(a_snapshot(conditionals=()), {"BTCUSDT": younger}).waiting == {"BTCUSDT"}
     assert examine(a_snapshot(positions=()), {"BTCUSDT": younger}).vanished == ()
 
 
-def test_a_trade_with_an_answer_outstanding_is_not_judged():
+def test_a_trade_with_an_answer_outstanding_is_measured_at_once_and_judged_when_patience_ends():
     waiting = an_open_trade(pending=("qt-BTCUSDT-x-s1",))
-    assert examine(a_snapshot(conditionals=()), {"BTCUSDT": waiting}).unprotected == ()
+    soon = examine(a_snapshot(conditionals=()), {"BTCUSDT": waiting})
+    assert [p.symbol for p in soon.unprotected] == ["BTCUSDT"]
+    assert soon.waiting == {"BTCUSDT"}
+    late = a_snapshot(conditionals=(), requested_ms=NOW + 60_000)
+    assert examine(late, {"BTCUSDT": waiting}).waiting == frozenset()
+
+
+def test_a_target_and_a_trail_that_the_exchange_does_not_show_are_to_be_placed_again():
+    armed = an_open_trade(target_quantity=D("0.005"), trail_quantity=D("0.005"), target_id="t", trail_id="r")
+    (found,) = examine(a_snapshot(), {"BTCUSDT": armed}).unarmed
+    assert (found.target, found.trail) == (True, True)
+    done = msgspec.structs.replace(armed, exits=("target",))
+    (found,) = examine(a_snapshot(), {"BTCUSDT": done}).unarmed
+    assert (found.target, found.trail) == (False, True)
+
+
+def test_an_order_of_an_earlier_trade_is_an_orphan_beside_the_living_one():
+    old = a_stop(client_id="qt-BTCUSDT-aaaaaa-t0", kind="TAKE_PROFIT_MARKET", trigger_price=D(101_000))
+    found = examine(a_snapshot(conditionals=(a_stop(), old)), {"BTCUSDT": an_open_trade()})
+    assert [o.client_id for o in found.orphans] == [old.client_id]
+
+
+def test_an_emergency_stop_without_rules_has_few_digits():
+    found = missing(mark_price=D("1579.12372820"), liquidation_price=D(0))
+    assert emergency_stop_price(found, None, D("0.02")) == D(1548)
 
 
 def test_a_trade_whose_position_is_gone_is_found():
