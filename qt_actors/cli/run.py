@@ -70,7 +70,7 @@ def run(
         replay=replay,
         start_ms=parse_time(from_),
         symbols=symbols,
-        speed=speed or SYNTHETIC_SPEED,
+        speed=SYNTHETIC_SPEED if speed is None else speed,
         duration_s=duration,
         exchange_url=exchange_url,
         seed=seed,

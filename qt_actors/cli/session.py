@@ -21,7 +21,7 @@ import msgspec
 
 from config.settings import Settings
 from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifest
-from qt_actors.cli.venue import RunRequest, StartError, Venue, market_name, venue_of
+from qt_actors.cli.venue import RunRequest, StartError, Venue, check_request, market_name, venue_of
 from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
@@ -45,7 +45,12 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         StartError: nothing was started.
     """
     configure_logging(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    check_request(settings, request)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        line = f"QT_DATA_DIR={settings.data_dir} cannot be made: {error.strerror}; give a folder that can be written"
+        raise StartError(line, wrong_usage=True) from None
     with _sole_user(settings.data_dir):
         _own_or_archive(settings.data_dir, market_name(request), paper=request.mode == "paper", fresh=request.fresh)
         started_s = time.monotonic()

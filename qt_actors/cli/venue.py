@@ -15,6 +15,7 @@ from qt_actors.edges.binance_client import Credentials
 from qt_actors.edges.endpoints import TESTNET, EndpointError, Endpoints
 from qt_actors.edges.exchange_clock import RemoteClock, SharedClock
 from qt_actors.exchange.candle_files import MarketDataError
+from qt_actors.exchange.clock import SPEED_MAX
 from qt_actors.exchange.config import DEFAULT_KEY, ExchangeConfig, rules_of, source_of
 from qt_actors.exchange.rules import RulesError
 from qt_actors.exchange.server import ServedExchange, serve_in_thread
@@ -77,6 +78,39 @@ def market_name(request: RunRequest) -> str:
     return f"synthetic seed {request.seed}{chosen}"
 
 
+def check_request(settings: Settings, request: RunRequest) -> None:
+    """Look at everything that can be wrong with a request before anything of an earlier run is touched.
+
+    Raises:
+        StartError: with the one line that says why.
+    """
+    if request.mode == "live":
+        raise StartError("--mode live is refused: it needs a passed `qt doctor`, which this version does not have")
+    if request.mode == "testnet":
+        if settings.testnet_api_key is None or settings.testnet_api_secret is None:
+            line = "--mode testnet needs BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY (in .env)"
+            raise StartError(line, wrong_usage=True)
+        return
+    if settings.paper_feed == "binance":
+        line = "QT_PAPER_FEED=binance is not available in this version; allowed now is embedded"
+        raise StartError(line, wrong_usage=True)
+    if request.exchange_url:
+        try:
+            RemoteClock(loopback(request.exchange_url).rest).close()
+        except OSError as error:
+            line = f"--exchange-url {request.exchange_url}: no embedded exchange answers there ({error})"
+            raise StartError(f"{line}; start one with: qt exchange") from None
+        return
+    if not 0 < request.speed <= SPEED_MAX:
+        line = f"--speed {request.speed:g} is not allowed; give a number above 0 and up to {SPEED_MAX:,.0f}"
+        raise StartError(line, wrong_usage=True)
+    try:
+        config = exchange_config(settings, request)
+        source_of(config, rules_of(config))
+    except (MarketDataError, RulesError, ValueError) as error:
+        raise StartError(str(error), wrong_usage=True) from None
+
+
 def venue_of(settings: Settings, request: RunRequest, held_out_ms: int | None) -> Venue:
     """Return the venue, the embedded exchange already serving.
 
@@ -86,25 +120,16 @@ def venue_of(settings: Settings, request: RunRequest, held_out_ms: int | None) -
         StartError: with the one line that says why.
     """
     name = market_name(request)
-    if request.mode == "live":
-        raise StartError("--mode live is refused: it needs a passed `qt doctor`, which this version does not have")
-    if request.mode == "testnet":
-        key, secret = settings.testnet_api_key, settings.testnet_api_secret
-        if key is None or secret is None:
-            line = "--mode testnet needs BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY (in .env)"
-            raise StartError(line, wrong_usage=True)
+    if request.mode != "paper":
+        check_request(settings, request)  # never past here with real money, whoever calls
+    key, secret = settings.testnet_api_key, settings.testnet_api_secret
+    if request.mode == "testnet" and key is not None and secret is not None:
         credentials = Credentials(key.get_secret_value(), secret.get_secret_value())
         return Venue(market=name, endpoints=TESTNET, credentials=credentials, clock=WallClock(), serve=None)
-    if settings.paper_feed == "binance":
-        raise StartError("QT_PAPER_FEED=binance is not available in this version; allowed now is embedded")
     paper = Credentials(DEFAULT_KEY, DEFAULT_KEY)
     if request.exchange_url:
         endpoints = loopback(request.exchange_url)
-        try:
-            clock = RemoteClock(endpoints.rest)
-        except OSError as error:
-            line = f"--exchange-url {request.exchange_url}: no embedded exchange answers there ({error})"
-            raise StartError(f"{line}; start one with: qt exchange") from None
+        clock = RemoteClock(endpoints.rest)
         return Venue(market=f"{name} ({clock.market})", endpoints=endpoints, credentials=paper, clock=clock, serve=None)
     return _embedded(settings, request, name, paper, held_out_ms)
 
@@ -125,21 +150,7 @@ def loopback(url: str) -> Endpoints:
 
 
 def _embedded(settings: Settings, request: RunRequest, name: str, paper: Credentials, held_out_ms: int | None) -> Venue:
-    config = ExchangeConfig(
-        replay=None if request.replay is None else str(request.replay),
-        symbols=request.symbols,
-        seed=request.seed,
-        start_ms=request.start_ms,
-        speed=request.speed,
-        wallet=Decimal(str(settings.paper_wallet_usd)),
-        state_path=str(settings.data_dir / "exchange.json"),
-        request_weight_max=int(2400 * haste_of(request.speed)),
-        orders_minute_max=int(1200 * haste_of(request.speed)),
-        orders_ten_seconds_max=int(300 * haste_of(request.speed)),
-        exchange_info=None if request.exchange_info is None else str(request.exchange_info),
-        brackets=None if request.brackets is None else str(request.brackets),
-        funding=None if request.funding is None else str(request.funding),
-    )
+    config = exchange_config(settings, request)
     try:
         if request.replay is not None and request.start_ms is None and held_out_ms is not None:
             source = source_of(config, rules_of(config))
@@ -159,4 +170,23 @@ def _embedded(settings: Settings, request: RunRequest, name: str, paper: Credent
         clock=SharedClock(served.clock.now_ms, config.speed),
         serve=lambda: first.pop() if first else serve_in_thread(fixed),
         served=served,
+    )
+
+
+def exchange_config(settings: Settings, request: RunRequest) -> ExchangeConfig:
+    """Return the settings of the embedded exchange."""
+    return ExchangeConfig(
+        replay=None if request.replay is None else str(request.replay),
+        symbols=request.symbols,
+        seed=request.seed,
+        start_ms=request.start_ms,
+        speed=request.speed,
+        wallet=Decimal(str(settings.paper_wallet_usd)),
+        state_path=str(settings.data_dir / "exchange.json"),
+        request_weight_max=int(2400 * haste_of(request.speed)),
+        orders_minute_max=int(1200 * haste_of(request.speed)),
+        orders_ten_seconds_max=int(300 * haste_of(request.speed)),
+        exchange_info=None if request.exchange_info is None else str(request.exchange_info),
+        brackets=None if request.brackets is None else str(request.brackets),
+        funding=None if request.funding is None else str(request.funding),
     )

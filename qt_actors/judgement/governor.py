@@ -87,6 +87,7 @@ class Governor(Actor):
         self._ills: dict[str, str] = {"venue": "the exchange has not been reached yet"}
         """Subsystem → why it is not healthy; any of them stops entries."""
         self._last_entry_ms = 0
+        self._logged_level = ""
 
     def on_start(self) -> None:
         """Read what must not be forgotten; an entry may just have been made."""
@@ -164,6 +165,7 @@ class Governor(Actor):
         else:
             self._ills.pop(subsystem, None)
         if self._ills != before:
+            LOG.log(logging.WARNING if reason else logging.INFO, "%s: %s", subsystem, reason or "well again")
             self._judge()
 
     def _judge(self) -> None:
@@ -178,9 +180,9 @@ class Governor(Actor):
         if self._state is not None:
             self._become(after_condition(self._state, condition, settings, now))
         word = directive_of(self._state, condition, settings, now)
-        before = self._directive
-        if before is not None and before.risk_level != word.risk_level:
-            LOG.info("%s: %s", word.risk_level, word.reason)
+        if account is not None and self._logged_level != word.risk_level:
+            self._logged_level = word.risk_level
+            LOG.log(logging.INFO if word.allow_trades else logging.WARNING, "%s: %s", word.risk_level, word.reason)
         self._directive = word
         for listener in (self._wiring.orchestrator, *self._wiring.listeners):
             listener.tell(word)

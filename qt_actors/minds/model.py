@@ -9,6 +9,7 @@ On restart: loads its file again; a file that cannot serve leaves it abstaining,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -21,6 +22,7 @@ from qt_actors.messages.signals import FeatureBatch, ModelState, ModelStateChang
 from qt_actors.messages.system import IncidentSeen, Measured
 from qt_actors.ports import Mailbox, Model
 
+LOG = logging.getLogger("qt.model")
 FAULTS_MAX = 3
 """Inference errors in a row before the model is quarantined until its actor is restarted."""
 
@@ -142,6 +144,8 @@ class ModelServer(Actor):
 
     def _become(self, state: ModelState, reason: str) -> None:
         self._state, self._reason = state, reason
+        if state in {"missing", "quarantined"}:
+            LOG.warning("%s is %s and abstains: %s", self._wiring.name, state, reason)
         version = self._served[0].version if self._served else ""
         told = ModelStateChanged(model=self._wiring.name, state=state, reason=reason, version=version)
         for watcher in (self._wiring.recorder, self._wiring.ensemble, self._wiring.telemetry, *self._wiring.watchers):

@@ -52,7 +52,8 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
 
     @router.post("/positions/close-all", status_code=202)
     def close_all(reason: Reason = "by an operator") -> dict[str, Any]:
-        """Close every open position at market, reduce-only."""
+        """Pause entries, then close every open position at market, reduce-only; resume to go on trading."""
+        _tell(controls.governor, ControlRequested(control="pause", reason=f"close all: {reason}", by=BY))
         account = snapshot().account
         symbols = [p.symbol for p in account.positions] if account else []
         for symbol in symbols:
@@ -72,7 +73,11 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
 
 
 def _tell(mailbox: Mailbox, message: ControlRequested | ClosePosition) -> None:
-    logger.warning("operator over HTTP: %s", message)
+    match message:
+        case ControlRequested(control=control, reason=reason):
+            logger.warning("operator over HTTP: %s (%s)", control, reason)
+        case ClosePosition(symbol=symbol, reason=reason):
+            logger.warning("operator over HTTP: close %s (%s)", symbol, reason)
     try:
         mailbox.tell(message)
     except MailboxFullError as error:
