@@ -150,8 +150,11 @@ def _sum_up(journal: Path) -> None:
         return
     if last and income:
         total, wallet = sum(income.values(), Decimal(0)), Decimal(last[0]["wallet_usd"])
-        verdict = "equal to" if total == wallet else "NOT"
-        LOG.info("ledger: %s USDT by the journal, %s the exchange's %s", total, verdict, wallet)
+        if "TRANSFER" in income:
+            verdict = "equal to" if total == wallet else "NOT"
+            LOG.info("ledger: %s USDT by the journal, %s the exchange's %s", total, verdict, wallet)
+        else:  # the account is older than the journal
+            LOG.info("ledger: %s USDT since the journal began; the wallet holds %s", total, wallet)
         LOG.info("of it %s", ", ".join(f"{kind.lower()} {amount:+,.2f}" for kind, amount in sorted(income.items())))
 
 
