@@ -164,6 +164,7 @@ class Wires:
                 subscribers=self.many(
                     "ground/telemetry",
                     "venue/account",
+                    "trading/position-monitor",
                     "judgement/governor",
                     "minds/universe",
                     "feed/market-data",
@@ -190,7 +191,7 @@ class Wires:
                     "oversight/web",
                 ),
                 ledger_listeners=self.many("ground/recorder"),
-                stream_listeners=self.many("ground/telemetry", "oversight/web"),
+                stream_listeners=self.many("ground/telemetry", "trading/position-monitor", "oversight/web"),
                 recorder=self["ground/recorder"],
                 round_real_ms=int(10_000 / haste),
                 round_refill_real_ms=int(4_500 / haste),

@@ -24,6 +24,8 @@ def refusal(
 
     ``asked_for``: named by the user, whose word replaces age and volume minimum; a halted or frozen one stays refused.
     """
+    if not _is_tradable(rules):
+        return f"a {rules.contract_type} contract quoted in {rules.quote_asset}, not a perpetual in USDT"
     if rules.status != "TRADING":
         return f"status {rules.status}, not TRADING"
     if not rules.brackets:
@@ -43,6 +45,10 @@ def refusal(
     return None
 
 
+def _is_tradable(rules: SymbolRules) -> bool:
+    return rules.contract_type == "PERPETUAL" and rules.quote_asset == "USDT"
+
+
 def choose_universe(
     rules: Sequence[SymbolRules],
     volumes: Mapping[str, float],
@@ -52,12 +58,13 @@ def choose_universe(
 ) -> UniverseChosen:
     """Return the symbols to trade: BTCUSDT first, then by 24 h volume (ties by name), up to ``QT_UNIVERSE_MAX``.
 
-    ``requested`` None is "all". BTCUSDT is kept whenever it trades: as reference, even when not asked for. Every
-    listed or requested symbol that is not chosen is in ``refused`` with its reason; on "all but these", those not
-    asked for are left out of it.
+    ``requested`` None is every perpetual in USDT. BTCUSDT is kept whenever it trades: as reference, even when not asked
+    for. Every symbol asked for that is not chosen is in ``refused`` with its reason. The rules stay those of all
+    symbols listed: whoever must protect or close a position found there needs them.
     """
     listed = {r.symbol: r for r in rules}
-    wanted = set(listed) if requested is None else set(requested) | ({REFERENCE} & set(listed))
+    tradable = {r.symbol for r in rules if _is_tradable(r)}
+    wanted = tradable if requested is None else set(requested) | ({REFERENCE} & set(listed))
     asked_for = requested is not None
     refused = dict.fromkeys(sorted(wanted - set(listed)), "not listed by the exchange")
     fit = []
@@ -72,4 +79,4 @@ def choose_universe(
     for place, name in enumerate(fit[settings.universe_max :], settings.universe_max + 1):
         refused[name] = f"rank {place} by volume, QT_UNIVERSE_MAX is {settings.universe_max}"
     chosen = tuple(fit[: settings.universe_max])
-    return UniverseChosen(symbols=chosen, rules=tuple(listed[name] for name in chosen), refused=refused)
+    return UniverseChosen(symbols=chosen, rules=tuple(listed[name] for name in sorted(listed)), refused=refused)

@@ -295,7 +295,7 @@ def limits(exchange_info: Mapping[str, Any]) -> Limits:
 def rules(
     exchange_info: Mapping[str, Any], brackets: Iterable[Any], funding: Iterable[Any], tickers: Iterable[Any]
 ) -> tuple[RulesLoaded, tuple[str, ...]]:
-    """Rules of every USDT perpetual, and the symbols whose row could not be read.
+    """Rules of every symbol, of whatever contract and quote, and the symbols whose row could not be read.
 
     Args:
         exchange_info: exchangeInfo.
@@ -307,8 +307,6 @@ def rules(
     hours = {row["symbol"]: int(row["fundingIntervalHours"]) for row in funding}
     found, unreadable = [], []
     for row in exchange_info["symbols"]:
-        if row.get("contractType") != "PERPETUAL" or row.get("quoteAsset") != "USDT":
-            continue
         try:
             found.append(_symbol_rules(row, tables.get(row["symbol"], ()), hours.get(row["symbol"], 8)))
         except (KeyError, TypeError, ValueError, ArithmeticError):
@@ -338,6 +336,8 @@ def _symbol_rules(row: Mapping[str, Any], table: Iterable[Any], funding_hours: i
         price_multiplier_down=Decimal(band["multiplierDown"]),
         brackets=tuple(_bracket(entry) for entry in table),
         funding_interval_hours=funding_hours,
+        contract_type=row["contractType"],
+        quote_asset=row["quoteAsset"],
     )
 
 

@@ -41,17 +41,22 @@ class SymbolRules(Message, frozen=True, kw_only=True):
     price_multiplier_down: Decimal
     brackets: tuple[Bracket, ...]
     funding_interval_hours: int = 8
+    contract_type: str = "PERPETUAL"
+    quote_asset: str = "USDT"
 
 
 class RulesLoaded(Message, frozen=True, kw_only=True):
-    """Gateway → universe: every USDT perpetual the exchange lists, and its last 24 h quote volume in USDT."""
+    """Gateway → universe: every symbol the exchange lists, whatever its contract, and its last 24 h quote volume."""
 
     rules: tuple[SymbolRules, ...]
     quote_volume_24h_usd: dict[str, float]
 
 
 class UniverseChosen(Message, frozen=True, kw_only=True):
-    """The symbols traded from now on, in the one order that every array uses, with the refused and why."""
+    """The symbols traded from now on, in the one order that every array uses, with the refused and why.
+
+    ``rules`` are of every symbol the exchange lists: a position may be held on one that is not traded.
+    """
 
     symbols: tuple[str, ...]
     rules: tuple[SymbolRules, ...]

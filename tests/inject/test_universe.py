@@ -67,6 +67,7 @@ def test_only_the_symbols_asked_for_are_traded_with_bitcoin_as_reference() -> No
     house.tell(LOADED)
     chosen = house.feed.expect(UniverseChosen)
     assert chosen.symbols == ("BTCUSDT", "ETHUSDT")
+    assert {rules.symbol for rules in chosen.rules} == {"BTCUSDT", "ETHUSDT", "DEADUSDT"}
     assert chosen.refused == {"NOSUCHUSDT": "not listed by the exchange"}
 
 

@@ -185,13 +185,20 @@ def test_a_row_without_a_field_it_needs_is_an_error_and_not_a_guess() -> None:
         payloads.positions([{key: value for key, value in POSITION.items() if key != "positionAmt"}])
 
 
-def test_only_usdt_perpetuals_with_readable_rules_are_loaded() -> None:
+def test_the_rules_of_every_contract_are_loaded_and_the_unreadable_named() -> None:
     tickers = [{"symbol": "BTCUSDT", "quoteVolume": "123.5"}, {"symbol": "XAUUSDT", "quoteVolume": "9"}]
     loaded, unreadable = payloads.rules(INFO, BRACKETS, [{"symbol": "ETHUSDT", "fundingIntervalHours": 4}], tickers)
-    assert [rule.symbol for rule in loaded.rules] == ["BTCUSDT", "ETHUSDT"]
+    told = {rule.symbol: (rule.contract_type, rule.quote_asset) for rule in loaded.rules}
+    assert told == {
+        "BTCUSDT": ("PERPETUAL", "USDT"),
+        "BTCUSDT_261225": ("CURRENT_QUARTER", "USDT"),
+        "XAUUSDT": ("TRADIFI_PERPETUAL", "USDT"),
+        "BTCUSDC": ("PERPETUAL", "USDC"),
+        "ETHUSDT": ("PERPETUAL", "USDT"),
+    }
     assert unreadable == ("ODDUSDT",)
-    assert loaded.quote_volume_24h_usd == {"BTCUSDT": 123.5}
-    btc, eth = loaded.rules
+    assert loaded.quote_volume_24h_usd == {"BTCUSDT": 123.5, "XAUUSDT": 9.0}
+    btc, *_, eth = loaded.rules
     assert (btc.price_tick, btc.market_quantity_max, btc.notional_min) == (D("0.10"), D(120), D(100))
     assert (btc.funding_interval_hours, eth.funding_interval_hours) == (8, 4)
     assert btc.brackets[0].maintenance_ratio == D("0.004")

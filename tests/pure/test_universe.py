@@ -20,7 +20,6 @@ def chosen(facts, volumes, requested=None, rules=None, **variables):
 def test_bitcoin_comes_first_and_the_rest_by_volume_then_by_name(facts):
     made = chosen(facts, {"AUSDT": 5e6, "DUSDT": 9e6, "BTCUSDT": 6e6, "CUSDT": 5e6})
     assert made.symbols == ("BTCUSDT", "DUSDT", "AUSDT", "CUSDT")
-    assert [r.symbol for r in made.rules] == list(made.symbols)
     assert made.refused == {}
 
 
@@ -60,6 +59,27 @@ def test_symbols_asked_for_need_neither_age_nor_volume_but_must_trade(facts):
         "DEADUSDT": "frozen: no volume in 24 h",
         "HALTUSDT": "status PENDING_TRADING, not TRADING",
     }
+
+
+def test_other_contracts_are_not_traded_but_their_rules_are_kept_for_whoever_holds_one(facts):
+    rules = [
+        facts.rules("BTCUSDT"),
+        facts.rules("BTCUSDC", quote_asset="USDC"),
+        facts.rules("BTCUSDT_261225", contract_type="CURRENT_QUARTER"),
+        facts.rules("HALTUSDT", status="SETTLING"),
+    ]
+    volumes = dict.fromkeys((r.symbol for r in rules), 9e9)
+    everything = chosen(facts, volumes, None, rules)
+    assert everything.symbols == ("BTCUSDT",)
+    assert set(everything.refused) == {"HALTUSDT"}
+    named = chosen(facts, volumes, ("BTCUSDC", "BTCUSDT_261225"), rules)
+    assert named.symbols == ("BTCUSDT",)
+    assert named.refused == {
+        "BTCUSDC": "a PERPETUAL contract quoted in USDC, not a perpetual in USDT",
+        "BTCUSDT_261225": "a CURRENT_QUARTER contract quoted in USDT, not a perpetual in USDT",
+    }
+    for made in (everything, named):
+        assert {r.symbol for r in made.rules} == set(volumes)
 
 
 def test_bitcoin_is_kept_as_reference_though_thin_or_not_asked_for(facts):
