@@ -48,6 +48,7 @@ class Core:
         self.active: set[str] = set()
         """Symbols whose next quote must be looked at: a position, an open order of either kind, or taken depth."""
         self.next_expiry_ms = NEVER_MS
+        self._queues: dict[str, tuple[list[Order], list[Order]]] = {}
         self._index()
 
     def _index(self) -> None:
@@ -165,6 +166,7 @@ class Core:
     def file_open(self, order: Order) -> None:
         """Put an order among the open ones."""
         self.open_orders[order.symbol][order.order_id] = order
+        self.reorder(order.symbol)
         self.active.add(order.symbol)
         self.expires(order.good_till_ms)
 
@@ -172,7 +174,22 @@ class Core:
         """Take an order from the open ones."""
         order.status, order.update_ms = status, self.now
         if self.open_orders[order.symbol].pop(order.order_id, None) is not None:
+            self.reorder(order.symbol)
             self.refresh_active(order.symbol)
+
+    def reorder(self, symbol: str) -> None:
+        """The symbol's open orders, or their prices or places, are others now."""
+        self._queues.pop(symbol, None)
+
+    def queues(self, symbol: str) -> tuple[list[Order], list[Order]]:
+        """The symbol's resting bids and asks, each in the order in which the market reaches them."""
+        found = self._queues.get(symbol)
+        if found is None:
+            orders = self.open_orders.get(symbol, {}).values()
+            bids = sorted((o for o in orders if o.side == "BUY"), key=lambda o: (-o.price, o.priority))
+            asks = sorted((o for o in orders if o.side == "SELL"), key=lambda o: (o.price, o.priority))
+            found = self._queues[symbol] = bids, asks
+        return found
 
     def close_algo(self, algo: AlgoOrder, status: str) -> None:
         """Take a conditional order from the waiting ones."""

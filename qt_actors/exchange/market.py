@@ -244,6 +244,7 @@ class Market:
             int(self.ask[row]) * rules.tick,
             int(self.bid_qty[row]) * rules.step,
             int(self.ask_qty[row]) * rules.step,
+            round(self.print_volume[row] / self.steps.step[row]) * rules.step,
         )
 
     def _quotes(self, low: int, high: int) -> list[Quote]:
@@ -255,6 +256,7 @@ class Market:
         touch, rules, units = block.touch, self.rules, self._last_units
         bids, asks = touch.bid[part].tolist(), touch.ask[part].tolist()
         bid_sizes, ask_sizes = touch.bid_qty[part].tolist(), touch.ask_qty[part].tolist()
+        volumes = np.rint(block.amounts[0, part] / self.steps.step[rows]).astype(np.int64).tolist()
         quotes = []
         for place, (row, time_ms) in enumerate(zip(rows.tolist(), block.times[part].tolist(), strict=True)):
             rule = rules[row]
@@ -269,6 +271,7 @@ class Market:
                     asks[place] * rule.tick,
                     bid_sizes[place] * rule.step,
                     ask_sizes[place] * rule.step,
+                    volumes[place] * rule.step,
                 )
             )
         return quotes

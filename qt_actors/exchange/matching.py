@@ -3,6 +3,15 @@
 Emission of a taker: TRADE_LITE of every fill, ORDER_TRADE_UPDATE NEW, then for every fill ACCOUNT_UPDATE and
 ORDER_TRADE_UPDATE TRADE, then EXPIRED if a remainder may not rest. Of a resting order: TRADE_LITE, ACCOUNT_UPDATE,
 ORDER_TRADE_UPDATE TRADE. State changes before the event that tells of it. Both orders are those captured live.
+
+Queues are price-time. An order that begins to rest, or is amended, stands behind what the book shows at its price
+(`Order.ahead`). That shrinks by what trades at the price, and to what the touch still shows once the price is the
+touch (others cancel from the front: the cautious view); at a price better than the touch nobody is ahead. An order
+fills, at its own price, when
+- the market trades at the price: what the trade's volume leaves over after those ahead;
+- the market trades through the price while the book stands back again: the trade's volume (one touch quantity where
+  the volume is not known), for nobody trades beyond an order that still stands;
+- the book comes to the price: all depth up to it.
 """
 
 from __future__ import annotations
@@ -46,20 +55,30 @@ def sweep(
 
 
 def reached(order: Order, quote: Quote, used: Decimal) -> Decimal:
-    """Quantity of a resting order that the market fills at this quote, at the order's own price.
+    """Quantity of a resting order that the market fills at this quote (module docstring); moves the order up its queue.
 
-    The book came to it (ask at or below a buy's price): all depth up to the price, less what orders ahead `used`.
-    The last trade went through it (below a buy's price) while the book stands back again: one touch quantity, less
-    the same. A trade at the price itself fills nothing: others are ahead in the queue.
+    `used` is what own orders before it on that side already got from the quote.
     """
-    side = order.side
-    touch, last = (quote.ask, quote.last) if side == "BUY" else (quote.bid, quote.last)
-    left = order.remaining
-    if within(side, touch, order.price):
-        return sum((part for _, part in sweep(quote.levels(side), side, left, order.price, used)), ZERO)
-    if last < order.price if side == "BUY" else last > order.price:
-        return min(left, max(ZERO, (quote.ask_qty if side == "BUY" else quote.bid_qty) - used))
-    return ZERO
+    side, price, left = order.side, order.price, order.remaining
+    near, shown, far, offered = (
+        (quote.bid, quote.bid_qty, quote.ask, quote.ask_qty)
+        if side == "BUY"
+        else (quote.ask, quote.ask_qty, quote.bid, quote.bid_qty)
+    )
+    if within(side, far, price):
+        return sum((part for _, part in sweep(quote.levels(side), side, left, price, used)), ZERO)
+    part = ZERO
+    if quote.last == price:
+        flow = max(ZERO, quote.volume - used)
+        part = min(left, max(ZERO, flow - order.ahead))
+        order.ahead = max(ZERO, order.ahead - flow)
+    elif within(side, quote.last, price):
+        part = min(left, max(ZERO, (quote.volume or offered) - used))
+    if price == near:
+        order.ahead = min(order.ahead, shown)
+    elif within(side, near, price):
+        order.ahead = ZERO
+    return part
 
 
 class Matching:
@@ -136,6 +155,8 @@ class Matching:
             self.expire(order, "EXPIRED", "3" if stopped else "2")
         elif order.stp_mode in {"EXPIRE_TAKER", "EXPIRE_BOTH"} and stopped:
             self.expire(order, "EXPIRED_IN_MATCH", "1")
+        else:
+            order.ahead = self._core.quote_of(order.symbol).displayed(order.side, order.price)
 
     def _rivals(self, order: Order, bound: Decimal) -> list[Order]:
         """Own resting orders of the other side that a taker going as far as `bound` would meet, best first."""
@@ -164,19 +185,25 @@ class Matching:
 
     def touch_resting(self, quote: Quote) -> None:
         """Fill resting orders that a new quote reaches, best price first, then oldest."""
-        orders = self._core.open_orders.get(quote.symbol)
-        if not orders:
-            return
-        used = {"BUY": ZERO, "SELL": ZERO}
-        queue = sorted(orders.values(), key=lambda o: (o.side, -o.price if o.side == "BUY" else o.price, o.priority))
+        bids, asks = self._core.queues(quote.symbol)
+        if bids and bids[0].price >= min(quote.bid, quote.last):
+            self._serve(bids, quote)
+        if asks and asks[0].price <= max(quote.ask, quote.last):
+            self._serve(asks, quote)
+
+    def _serve(self, queue: list[Order], quote: Quote) -> None:
+        """Serve one side's queue as far as the quote reaches."""
+        used, step = ZERO, self._core.rules_of(quote.symbol).step
+        low, high = min(quote.bid, quote.last), max(quote.ask, quote.last)
         for order in queue:
+            if order.price < low if order.side == "BUY" else order.price > high:
+                return
             if not order.is_open:
                 continue
-            step = self._core.rules_of(order.symbol).step
-            part = reached(order, quote, used[order.side])
+            part = reached(order, quote, used)
             part -= part % step
             if part:
-                used[order.side] += part
+                used += part
                 fills, ids = [(order.price, part)], [self._core.new_id()]
                 self._announce_trades(order, fills, ids, maker=True)
                 self._fill(order, fills, ids, maker=True)

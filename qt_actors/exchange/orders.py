@@ -289,3 +289,4 @@ class Orders:
         order.reduce_only, order.assumed_price = reduce_only, changed.assumed_price
         order.amendments += 1
         order.priority, order.update_ms = self._core.new_id(), self._core.now
+        self._core.reorder(order.symbol)

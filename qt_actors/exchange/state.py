@@ -95,6 +95,8 @@ class Order(msgspec.Struct, kw_only=True, array_like=True):
     """Queue position: smaller is earlier; an amended order goes to the end."""
     amendments: int = 0
     modify_id: int = 0
+    ahead: Decimal = ZERO
+    """Quantity of others that stands before a resting order at its own price."""
 
     @property
     def remaining(self) -> Decimal:

@@ -2,64 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
-from typing import Any
 
 import pytest
 
-from qt_actors.exchange.engine import Engine, ExchangeError, ExchangeRules, Quote
-
-
-class Desk:
-    """An engine with BTCUSDT at 60,000 (spread 0.2, 2 BTC at the bid, 3 at the ask), its events and a running time."""
-
-    def __init__(self, wallet: str = "10000", rules: ExchangeRules | None = None) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.now_ms = 1_700_000_000_000
-        self.engine = Engine(
-            rules or ExchangeRules.default(), wallet=Decimal(wallet), now_ms=self.now_ms, emit=self.events.append
-        )
-        self.quote("60000")
-        self.engine.advance(self.now_ms)
-
-    def quote(self, last: str, mark: str | None = None, spread: str = "0.2", symbol: str = "BTCUSDT") -> None:
-        self.now_ms += 1000
-        price, half = Decimal(last), Decimal(spread) / 2
-        index = Decimal(mark or last)
-        self.engine.quote(
-            Quote(symbol, self.now_ms, price, index, index, price - half, price + half, Decimal(2), Decimal(3))
-        )
-
-    def order(self, side: str, quantity: str, price: str | None = None, **more: str) -> dict[str, Any]:
-        wire = {"symbol": "BTCUSDT", "side": side, "type": "LIMIT" if price else "MARKET", "quantity": quantity}
-        if price:
-            wire |= {"price": price, "timeInForce": "GTC"}
-        return self.engine.place_order({**wire, **more}, self.now_ms)
-
-    def algo(self, side: str, kind: str, **more: str) -> dict[str, Any]:
-        wire = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": side, "type": kind}
-        return self.engine.place_algo_order({**wire, **more}, self.now_ms)
-
-    def held(self) -> Decimal:
-        rows = self.engine.position_risk_v2({"symbol": "BTCUSDT"}, self.now_ms)
-        return sum((Decimal(row["positionAmt"]) for row in rows), Decimal(0))
-
-    def kinds(self) -> list[str]:
-        """Events as short names, oldest first: `ORDER_TRADE_UPDATE NEW`, `ALGO_UPDATE TRIGGERED`, `TRADE_LITE`."""
-        names = []
-        for event in self.events:
-            body = event.get("o", {})
-            detail = body.get("x") if event["e"] == "ORDER_TRADE_UPDATE" else body.get("X", "")
-            names.append(f"{event['e']} {detail}".strip())
-        return names
-
-
-def refused(act: Callable[[], object]) -> int:
-    with pytest.raises(ExchangeError) as caught:
-        act()
-    return caught.value.code
+from tests.exchange_desk import Desk, refused
 
 
 def test_an_amendment_moves_the_order_to_the_end_of_the_queue() -> None:

@@ -3,63 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import gzip
+import json
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from qt_actors.exchange.engine import Engine, ExchangeError, ExchangeRules, Quote
-
-
-class Desk:
-    """An engine with BTCUSDT at 60,000 (spread 0.2, 2 BTC at the bid, 3 at the ask), its events and a running time."""
-
-    def __init__(self, wallet: str = "10000", rules: ExchangeRules | None = None) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.now_ms = 1_700_000_000_000
-        self.engine = Engine(
-            rules or ExchangeRules.default(), wallet=Decimal(wallet), now_ms=self.now_ms, emit=self.events.append
-        )
-        self.quote("60000")
-        self.engine.advance(self.now_ms)
-
-    def quote(self, last: str, mark: str | None = None, spread: str = "0.2", symbol: str = "BTCUSDT") -> None:
-        self.now_ms += 1000
-        price, half = Decimal(last), Decimal(spread) / 2
-        index = Decimal(mark or last)
-        self.engine.quote(
-            Quote(symbol, self.now_ms, price, index, index, price - half, price + half, Decimal(2), Decimal(3))
-        )
-
-    def order(self, side: str, quantity: str, price: str | None = None, **more: str) -> dict[str, Any]:
-        wire = {"symbol": "BTCUSDT", "side": side, "type": "LIMIT" if price else "MARKET", "quantity": quantity}
-        if price:
-            wire |= {"price": price, "timeInForce": "GTC"}
-        return self.engine.place_order({**wire, **more}, self.now_ms)
-
-    def algo(self, side: str, kind: str, **more: str) -> dict[str, Any]:
-        wire = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": side, "type": kind}
-        return self.engine.place_algo_order({**wire, **more}, self.now_ms)
-
-    def held(self) -> Decimal:
-        rows = self.engine.position_risk_v2({"symbol": "BTCUSDT"}, self.now_ms)
-        return sum((Decimal(row["positionAmt"]) for row in rows), Decimal(0))
-
-    def kinds(self) -> list[str]:
-        """Events as short names, oldest first: `ORDER_TRADE_UPDATE NEW`, `ALGO_UPDATE TRIGGERED`, `TRADE_LITE`."""
-        names = []
-        for event in self.events:
-            body = event.get("o", {})
-            detail = body.get("x") if event["e"] == "ORDER_TRADE_UPDATE" else body.get("X", "")
-            names.append(f"{event['e']} {detail}".strip())
-        return names
-
-
-def refused(act: Callable[[], object]) -> int:
-    with pytest.raises(ExchangeError) as caught:
-        act()
-    return caught.value.code
+from qt_actors.exchange.engine import Engine, ExchangeRules, Quote
+from qt_actors.exchange.quotes import thickness
+from tests.exchange_desk import Desk, refused
 
 
 @pytest.mark.parametrize(
@@ -323,3 +276,105 @@ def test_resting_reduce_only_orders_shrink_and_expire_with_the_position() -> Non
     assert ends == [("near", "AMENDMENT", "0.1", "4"), ("far", "EXPIRED", "0.2", "4")]
     desk.quote("61000.2")
     assert desk.held() == 0
+
+
+def test_an_order_at_the_touch_waits_for_what_is_displayed_before_it_to_trade() -> None:
+    """2 BTC stand at the bid: trades of 1.5 reach nobody of ours, the next 0.7 leave 0.2."""
+    desk = Desk()
+    desk.order("BUY", "0.3", "59999.9")
+    desk.touch("59999.9", "59999.9", "60000.1", volume="1.5")
+    assert desk.held() == 0
+    desk.touch("59999.9", "59999.9", "60000.1", volume="0.7")
+    assert desk.held() == Decimal("0.2")
+    desk.touch("60000.1", "59999.9", "60000.1", volume="50")
+    assert desk.held() == Decimal("0.2")
+    desk.touch("59999.9", "59999.9", "60000.1", volume="0.05")
+    assert desk.held() == Decimal("0.25")
+
+
+def test_own_orders_at_one_price_are_served_in_the_order_they_came() -> None:
+    desk = Desk("1000000")
+    desk.order("BUY", "1", "59999.9", newClientOrderId="old")
+    desk.order("BUY", "1", "59999.9", newClientOrderId="new")
+    desk.events.clear()
+    desk.touch("59999.9", "59999.9", "60000.1", volume="3.4")
+    desk.touch("59999.9", "59999.9", "60000.1", volume="0.1")
+    fills = [(event["c"], event["l"]) for event in desk.events if event["e"] == "TRADE_LITE"]
+    assert fills == [("old", "1.000"), ("new", "0.400"), ("new", "0.100")]
+
+
+def test_nobody_is_ahead_inside_the_spread_and_an_amended_order_queues_anew() -> None:
+    desk = Desk()
+    desk.quote("60000", spread="20")
+    placed = desk.order("BUY", "0.1", "59995")
+    desk.touch("59995", "59990", "60010", volume="0.04")
+    assert desk.held() == Decimal("0.04")
+    wire = {"symbol": "BTCUSDT", "side": "BUY", "orderId": str(placed["orderId"]), "quantity": "0.1"}
+    desk.engine.modify_order({**wire, "price": "59990"}, desk.now_ms)
+    desk.touch("59990", "59990", "60010", volume="2")
+    assert desk.held() == Decimal("0.04")
+    desk.touch("59990", "59990", "60010", volume="0.05")
+    assert desk.held() == Decimal("0.09")
+
+
+def test_a_trade_beyond_a_resting_order_gives_it_no_more_than_what_was_traded() -> None:
+    desk = Desk("1000000")
+    desk.order("SELL", "5", "60100")
+    desk.touch("60101", "60090", "60110", volume="1.2")
+    assert desk.held() == Decimal("-1.2")
+
+
+def test_a_place_in_the_queue_survives_a_restart() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.3", "59999.9")
+    desk.touch("59999.9", "59999.9", "60000.1", volume="1.5")
+    desk.engine = Engine.restore(desk.engine.save(), ExchangeRules.default(), desk.events.append)
+    desk.touch("59999.9", "59999.9", "60000.1", volume="0.7")
+    assert desk.held() == Decimal("0.2")
+
+
+def test_what_the_book_displays_at_a_price_is_what_its_levels_hold() -> None:
+    price = Decimal(60000)
+    half = Decimal("0.1")
+    quote = Quote("BTCUSDT", 1, price, price, price, price - half, price + half, Decimal(2), Decimal(3))
+    for taker, rests in (("BUY", "SELL"), ("SELL", "BUY")):
+        for at, size in list(quote.levels(taker))[:40]:
+            assert quote.displayed(rests, at) == size
+            assert quote.displayed(rests, at + half) == 0
+
+
+REACHES = (1, 2, 3, 5, 7, 10)
+
+
+def depth_within(bids: dict[Decimal, Decimal], asks: dict[Decimal, Decimal], best: tuple[Decimal, Decimal], bp: int):
+    bid, ask = best
+    share = Decimal(bp) / 10_000
+    held = sum(size for at, size in bids.items() if at >= bid * (1 - share))
+    return float(held + sum(size for at, size in asks.items() if at <= ask * (1 + share)))
+
+
+def test_the_depth_model_follows_the_captured_book(real_data: Path) -> None:
+    """Depth up to some basis points from the touch, in touch quantities: model and captured median within a third."""
+    sides: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]] = ({}, {})
+    seen: list[list[float]] = []
+    with gzip.open(real_data / "ws_capture" / "btcusdt_usdm_2024-08-08.gz", "rt") as lines:
+        for number, line in enumerate(lines):
+            message = json.loads(line.partition(" ")[2])
+            snapshot = "lastUpdateId" in message
+            if not snapshot and not (seen or sides[0]):
+                continue
+            body = message if snapshot else message["data"]
+            rows = (body["bids"], body["asks"]) if snapshot else (body.get("b"), body.get("a"))
+            if isinstance(rows[0], list):
+                for book, changes in zip(sides, rows, strict=True):
+                    book.update((Decimal(at), Decimal(size)) for at, size in changes)
+            if number % 200 == 0:
+                bids, asks = ({at: size for at, size in book.items() if size} for book in sides)
+                best = max(bids), min(asks)
+                near = bids[best[0]] + asks[best[1]]
+                if best[0] < best[1]:
+                    seen.append([depth_within(bids, asks, best, reach) / float(near) for reach in REACHES])
+    medians = [sorted(column)[len(column) // 2] for column in zip(*seen, strict=True)]
+    for reach, captured in zip(REACHES, medians, strict=True):
+        modelled = sum(thickness(level) for level in range(reach + 1))
+        assert captured / 1.34 < modelled < captured * 1.34, (reach, captured, modelled)
