@@ -91,6 +91,7 @@ class ScriptedExchange:
         self._runner: web.AppRunner | None = None
         self.port = int(self._call(self._start()))
         self.script("GET", "/fapi/v1/time", Reply(body={"serverTime": 0}))
+        self.script("GET", "/fapi/v1/exchangeInfo", Reply(body={"rateLimits": [], "symbols": []}))
         self.script("GET", "/fapi/v1/positionSide/dual", Reply(body={"dualSidePosition": False}))
         self.script("POST", "/fapi/v1/listenKey", Reply(body={"listenKey": "listen-1"}))
 

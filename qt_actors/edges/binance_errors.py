@@ -91,6 +91,7 @@ class Failure(Exception):  # noqa: N818 -- a failed request as a value that trav
         outcome: see ``Outcome``; code: Binance's, 0 for none; reason: one line.
         banned_until_ms: Unix ms from the ban's text, when it gives one; wait_s: ``Retry-After``.
         sent: False when the request did not leave this machine.
+        tries: how often the same request was made, this one included.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Failure(Exception):  # noqa: N818 -- a failed request as a value that trav
         self.banned_until_ms = banned_until_ms
         self.wait_s = wait_s
         self.sent = sent
+        self.tries = 1
 
 
 def classify(error: BaseException) -> Failure:

@@ -48,15 +48,18 @@ CALLBACK_MIN, CALLBACK_MAX = Decimal("0.1"), Decimal(20)
 """A trailing stop's distance in percent, as the exchange speaks of it."""
 
 
-async def perform(send: Send, command: Command) -> Message:
-    """Carry out one command and return its outcome; raises nothing that is known of the exchange."""
+async def perform(send: Send, command: Command, *, placed_before: bool = False) -> Message:
+    """Carry out one command and return its outcome; raises nothing that is known of the exchange.
+
+    ``placed_before``: this process has sent an order of this client id already; a duplicate may be that one.
+    """
     match command:
         case PlaceOrder():
-            return await _place(send, command, PLACE, _order_arguments(command))
+            return await _place(send, command, PLACE, _order_arguments(command), placed_before=placed_before)
         case PlaceConditional():
             if (fault := _conditional_fault(command)) is not None:
                 return denied(command, "arguments", fault)
-            return await _place(send, command, PLACE_ALGO, _conditional_arguments(command))
+            return await _place(send, command, PLACE_ALGO, _conditional_arguments(command), placed_before=placed_before)
         case CancelOrder():
             return await _cancel(send, command)
         case LookUpOrder():
@@ -130,7 +133,12 @@ def plain(value: Decimal) -> str:
 
 
 async def _place(
-    send: Send, command: PlaceOrder | PlaceConditional, route: Route, arguments: dict[str, str]
+    send: Send,
+    command: PlaceOrder | PlaceConditional,
+    route: Route,
+    arguments: dict[str, str],
+    *,
+    placed_before: bool,
 ) -> Message:
     try:
         reply = await send(route, command.priority, **arguments)
@@ -141,7 +149,7 @@ async def _place(
         return denied(command, "request budget", str(refusal))
     except Failure as failure:
         if failure.outcome == "duplicate":
-            return await _duplicate(send, command)
+            return await _duplicate(send, command, failure, ours=placed_before or failure.tries > 1)
         return _failed(command, failure)
 
 
@@ -157,11 +165,17 @@ def _accepted(command: PlaceOrder | PlaceConditional, content: Any) -> OrderAcce
     )
 
 
-async def _duplicate(send: Send, command: PlaceOrder | PlaceConditional) -> Message:
-    """-4116: an open order has this id already, most likely this very one: ask, and count it as accepted."""
+async def _duplicate(send: Send, command: PlaceOrder | PlaceConditional, failure: Failure, *, ours: bool) -> Message:
+    """-4116: an open order has this id already: ask for it. Only one that we sent ourselves counts as accepted.
+
+    Ids follow from decisions, so a second trader on the account makes the same ones: its order is not our stop.
+    """
     found = await _look_up(send, command)
     if not isinstance(found, OrderFound):
         return unknown(command, "-4116 duplicate client id, and the look-up did not find it")
+    if not ours:
+        reason = f"order {found.exchange_id} ({found.status}) has this id and is not ours; a second trader here?"
+        return OrderRejected(**_identity(command), code=failure.code, reason=reason)
     return OrderAccepted(
         **_identity(command),
         exchange_id=found.exchange_id,

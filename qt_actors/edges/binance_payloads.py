@@ -282,7 +282,7 @@ def limits(exchange_info: Mapping[str, Any]) -> Limits:
     """The request limits in force, from exchangeInfo; absent ones keep their documented value."""
     found = {
         (row["rateLimitType"], row["interval"], row["intervalNum"]): int(row["limit"])
-        for row in exchange_info["rateLimits"]
+        for row in exchange_info.get("rateLimits", ())
     }
     known = Limits()
     return Limits(

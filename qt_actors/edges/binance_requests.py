@@ -55,7 +55,11 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class BudgetDenied(Exception):  # noqa: N818 -- a refusal, not an error
-    """Our own budget refused to send."""
+    """Our own budget refused to send; ``wait_s``: real seconds until it may be asked again."""
+
+    def __init__(self, reason: str, wait_s: float) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
 
 
 class Requests:
@@ -134,6 +138,7 @@ class Requests:
             try:
                 return await self._once(route, priority, weight, arguments, patient=patient)
             except Failure as failure:
+                failure.tries = attempt
                 again = failure.outcome == "retry" or (route.repeatable and failure.outcome in {"unknown", "clock"})
                 if attempt >= route.tries or not again:
                     raise
@@ -167,7 +172,7 @@ class Requests:
                 reason = f"banned by the exchange for {banned_s:.0f} s more"
                 raise Failure("banned", -1003, reason, sent=False)
             if not patient:
-                raise BudgetDenied(f"{priority} requests may go on in {wait_s:.1f} s")
+                raise BudgetDenied(f"{priority} requests may go on in {wait_s:.1f} s", wait_s)
             await asyncio.sleep(wait_s + 0.01)
 
     def _classified(self, error: BaseException) -> Failure:

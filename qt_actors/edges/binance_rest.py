@@ -20,7 +20,7 @@ from qt_actors.edges.binance_requests import BudgetDenied, Clock, Requests, Rout
 from qt_actors.edges.endpoints import Endpoints
 from qt_actors.edges.loop import SocketLoop
 from qt_actors.messages.base import Message
-from qt_actors.messages.orders import Command, Fill, OrderAccepted
+from qt_actors.messages.orders import Command, Fill, OrderAccepted, PlaceConditional, PlaceOrder, Priority
 from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced
 from qt_actors.messages.system import BudgetUsed, VenueLost, VenueReady
 from qt_actors.ports import Mailbox
@@ -69,10 +69,12 @@ class BinanceRest:
         self._owner: Mailbox | None = None
         self._bar_slots = asyncio.Semaphore(BAR_REQUESTS_MAX)
         self._client_ids: dict[int, str] = {}
+        self._placed: dict[str, None] = {}
+        self._unseen = {"account", "ledger"}
         loop.at_stop(self._requests.close)
 
     def connect(self, reply_to: Mailbox) -> None:
-        """Measure the clock, check credentials and position mode; tells ``VenueReady`` or ``VenueLost``.
+        """Measure the clock, learn the limits, check credentials and position mode; ``VenueReady`` or ``VenueLost``.
 
         The same mailbox hears ``VenueLost`` later, when the exchange bans us or stops accepting the key.
         """
@@ -145,13 +147,21 @@ class BinanceRest:
             reply_to.tell(message)
 
     def _lost(self, error: Exception) -> VenueLost:
-        banned_s = self._requests.budget.banned_s()
-        until_ms = self._requests.until_ms(banned_s) if banned_s else None
+        wait_s = self._wait_s(error)
+        until_ms = self._requests.until_ms(wait_s) if wait_s else None
         known = isinstance(error, (Failure, BudgetDenied, payloads.HedgeModeError))
         reason = str(error) if known else f"unreadable reply ({type(error).__name__}: {error})"
         if isinstance(error, Failure):
             reason = f"{error.reason} ({error.code})" if error.code else error.reason
         return VenueLost(reason=self._redact(reason), until_ms=until_ms)
+
+    def _wait_s(self, error: Exception) -> float:
+        """Real seconds for which asking again is pointless, and after a 429 or 418 harmful."""
+        budget = self._requests.budget
+        if isinstance(error, BudgetDenied):
+            return error.wait_s
+        limited = isinstance(error, Failure) and error.outcome == "limited"
+        return max(budget.banned_s(), budget.slowed_s() if limited else 0.0)
 
     def _redact(self, text: str) -> str:
         return self._credentials.redact(text) if self._credentials else text
@@ -164,7 +174,7 @@ class BinanceRest:
     async def _perform(self, command: Command, reply_to: Mailbox, trace: str) -> None:
         started_s = time.perf_counter()
         try:
-            outcome = await perform(self._requests.send, command)
+            outcome = await perform(self._requests.send, command, placed_before=self._is_placed_before(command))
         except asyncio.CancelledError:
             reply_to.tell(unknown(command, "the trader stopped before the answer"), trace=trace)
             raise
@@ -176,13 +186,30 @@ class BinanceRest:
             outcome = msgspec.structs.replace(outcome, elapsed_ms=elapsed_ms)
         reply_to.tell(outcome, trace=trace)
 
+    def _is_placed_before(self, command: Command) -> bool:
+        """Whether an order of this id was sent by this process already; from now on it was."""
+        if not isinstance(command, PlaceOrder | PlaceConditional):
+            return False
+        before = command.client_id in self._placed
+        if len(self._placed) >= ORDER_NAMES_MAX:
+            self._placed.pop(next(iter(self._placed)))
+        self._placed[command.client_id] = None
+        return before
+
     async def _connect(self) -> tuple[Message, ...]:
+        self._unseen = {"account", "ledger"}
         await self._requests.measure_clock()
+        info = await self._requests.send(EXCHANGE_INFO, "protect")
+        self._requests.budget.limit(payloads.limits(info))
         if self._credentials is not None:
-            mode = await self._requests.send(POSITION_MODE, "reconcile", patient=True)
+            mode = await self._requests.send(POSITION_MODE, "protect")
             if mode.get("dualSidePosition"):
                 raise payloads.HedgeModeError("the account is in hedge mode; set it to one-way")
         return (VenueReady(clock_offset_ms=round(self._requests.offset_ms)),)
+
+    def _priority(self, what: str) -> Priority:
+        """The first look after a connection is the protection's: until then nobody knows what stands bare."""
+        return "protect" if what in self._unseen else "reconcile"
 
     async def _rules(self) -> tuple[Message, ...]:
         send = self._requests.send
@@ -197,11 +224,11 @@ class BinanceRest:
         return (loaded,)
 
     async def _account(self, serial: int) -> tuple[Message, ...]:
-        send = self._requests.send
+        send, priority = self._requests.send, self._priority("account")
         requested_ms = int(self._requests.exchange_ms() - self._requests.uncertainty_ms)
         async with asyncio.TaskGroup() as round_:
             parts = [
-                round_.create_task(_plain_failure(send(route, "reconcile", patient=True)))
+                round_.create_task(_plain_failure(send(route, priority, patient=True)))
                 for route in (ACCOUNT, POSITIONS, OPEN_ORDERS, OPEN_ALGO_ORDERS)
             ]
         account, positions, orders, conditionals = (_raised(part.result()) for part in parts)
@@ -217,6 +244,7 @@ class BinanceRest:
             orders=payloads.open_orders(orders),
             conditionals=payloads.open_conditionals(conditionals),
         )
+        self._unseen.discard("account")
         return (snapshot,)
 
     async def _ledger(self, since_ms: int, symbols: tuple[str, ...]) -> tuple[Message, ...]:
@@ -224,7 +252,7 @@ class BinanceRest:
         since_ms = max(since_ms, now_ms - LEDGER_BACK_MS_MAX)
         income = await self._income(since_ms, now_ms)
         fills = [fill for symbol in symbols for fill in await self._fills(symbol, since_ms, now_ms)]
-        account = await self._requests.send(ACCOUNT, "reconcile", patient=True)
+        account = await self._requests.send(ACCOUNT, self._priority("ledger"), patient=True)
         totals = payloads.read(account, payloads.AccountTotals)
         synced = LedgerSynced(
             income=income,
@@ -233,6 +261,7 @@ class BinanceRest:
             unrealized_usd=totals.total_unrealized_profit,
             now_ms=now_ms,
         )
+        self._unseen.discard("ledger")
         return (*fills, synced)
 
     async def _income(self, since_ms: int, now_ms: int) -> tuple[IncomeRow, ...]:
@@ -241,7 +270,9 @@ class BinanceRest:
         for start_ms, end_ms in _weeks(since_ms, now_ms):
             for page in range(1, PAGES_MAX + 1):
                 span = {"startTime": start_ms, "endTime": end_ms, "page": page, "limit": PAGE_ROWS}
-                found = payloads.incomes(await self._requests.send(INCOME, "reconcile", patient=True, **span))
+                found = payloads.incomes(
+                    await self._requests.send(INCOME, self._priority("ledger"), patient=True, **span)
+                )
                 rows += found
                 if len(found) < PAGE_ROWS:
                     break
@@ -254,7 +285,7 @@ class BinanceRest:
             query: dict[str, Any] = {"startTime": start_ms, "endTime": end_ms}
             for _ in range(PAGES_MAX):
                 content = await self._requests.send(
-                    TRADES, "reconcile", patient=True, symbol=symbol, limit=PAGE_ROWS, **query
+                    TRADES, self._priority("ledger"), patient=True, symbol=symbol, limit=PAGE_ROWS, **query
                 )
                 found = payloads.read(content, list[payloads.TradeRow])
                 rows.update((row.id, row) for row in found if row.time <= end_ms)
@@ -269,7 +300,7 @@ class BinanceRest:
         if known is None:
             try:
                 content = await self._requests.send(
-                    ORDER, "reconcile", patient=True, symbol=row.symbol, orderId=row.order_id
+                    ORDER, self._priority("ledger"), patient=True, symbol=row.symbol, orderId=row.order_id
                 )
                 known = payloads.read(content, payloads.OrderReply).client_order_id
             except Failure as failure:

@@ -1,8 +1,9 @@
 """The request budget: what may still be sent this minute, by priority, kept below the exchange's own limits.
 
 Binance counts weight per IP address and orders per account, in clock windows of real time, and reports both in response
-headers . This budget counts what it lets out itself, corrects itself upwards from every response,
-and keeps a reserve that only protection may touch.
+headers. This budget counts what it lets out itself, corrects itself upwards from every response,
+and keeps a reserve that only protection may touch. What the exchange reports (a predecessor's spending, say) is set
+against that exchange's own limits and no others: until they are known it is only kept.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import msgspec
 from qt_actors.messages.orders import Priority
 
 SHARES: Mapping[Priority, float] = MappingProxyType(
-    {"protect": 0.80, "reconcile": 0.70, "entry": 0.60, "research": 0.50}
+    {"protect": 0.95, "reconcile": 0.70, "entry": 0.60, "research": 0.50}
 )
-"""Fraction of each limit up to which a class may spend; the last tenth is left to protection alone."""
+"""Fraction of each limit up to which a class may spend; a quarter is left to protection alone."""
 
 WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 ORDER_HEADERS: Mapping[float, str] = MappingProxyType({10.0: "X-MBX-ORDER-COUNT-10S", 60.0: "X-MBX-ORDER-COUNT-1M"})
@@ -70,10 +71,12 @@ class Budget:
 
     Args:
         wall_s: real time, seconds since 1970.
-        limits: the exchange's.
+        limits: the exchange's; None while they are not known.
     """
 
     def __init__(self, wall_s: Callable[[], float], limits: Limits | None = None) -> None:
+        self._known = limits is not None
+        self._early: tuple[Mapping[str, str], float] | None = None
         limits = limits or Limits()
         self._wall_s = wall_s
         self._weight = Window(60.0, limits.weight_per_minute)
@@ -83,10 +86,14 @@ class Budget:
         self.refused = 0
 
     def limit(self, limits: Limits) -> None:
-        """Take over limits just read from the exchange."""
+        """Take over limits just read from the exchange, and what it reported before they were known."""
         self._weight.limit = limits.weight_per_minute
         self._orders[0].limit = limits.orders_per_10_s
         self._orders[1].limit = limits.orders_per_minute
+        self._known = True
+        if self._early is not None:
+            self.heard(*self._early)
+            self._early = None
 
     def wait_s(self, priority: Priority, weight: int, orders: int = 0) -> float:
         """Seconds until a request of this class and cost may be sent; 0 = now."""
@@ -111,6 +118,9 @@ class Budget:
 
     def heard(self, headers: Mapping[str, str], sent_s: float) -> None:
         """Correct the counts from one response's own headers."""
+        if not self._known:
+            self._early = (headers, sent_s)
+            return
         now = self._wall_s()
         _correct(self._weight, headers.get(WEIGHT_HEADER), sent_s, now)
         for window in self._orders:
@@ -127,6 +137,10 @@ class Budget:
         """HTTP 418: nothing at all may be sent for so long."""
         self._banned_until_s = max(self._banned_until_s, self._wall_s() + seconds)
         self.refused += 1
+
+    def slowed_s(self) -> float:
+        """Seconds left for which a 429 holds everything but protection back, 0 without one."""
+        return max(0.0, self._slow_until_s - self._wall_s())
 
     def banned_s(self) -> float:
         """Seconds left of a ban, 0 without one."""

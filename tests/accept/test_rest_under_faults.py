@@ -200,12 +200,21 @@ def test_what_stays_unavailable_is_rejected_after_two_tries(house: House) -> Non
     assert house.placements() == ["q-1", "q-1"]
 
 
-def test_a_duplicate_is_looked_up_and_counts_as_accepted_only_when_it_is_found(house: House) -> None:
-    house.script("POST", ALGO, refusal(-4116, "ClientOrderId is duplicated."))
-    house.script("GET", ALGO, Reply(body=RESTING), refusal(-2013))
-    found = house.submit(a_stop())
-    assert (type(found), found.exchange_id, found.conditional) == (orders.OrderAccepted, 9, True)
+def test_a_duplicate_of_what_we_sent_is_looked_up_and_accepted_only_when_it_is_found(house: House) -> None:
+    house.script("POST", ALGO, refusal(-1001, "Internal error.", 503), refusal(-4116, "ClientOrderId is duplicated."))
+    house.script("GET", ALGO, Reply(body=RESTING), Reply(body=RESTING), refusal(-2013))
+    for _ in range(2):  # of a resend, and of an order of long ago
+        found = house.submit(a_stop())
+        assert (type(found), found.exchange_id, found.conditional) == (orders.OrderAccepted, 9, True)
     assert isinstance(house.submit(a_stop()), orders.OrderOutcomeUnknown)
+
+
+def test_a_duplicate_of_what_we_never_sent_is_another_traders_order_and_no_stop_of_ours(house: House) -> None:
+    house.script("POST", ALGO, refusal(-4116, "ClientOrderId is duplicated."))
+    house.script("GET", ALGO, Reply(body=RESTING))
+    refused = house.submit(a_stop())
+    assert (type(refused), refused.code) == (orders.OrderRejected, -4116)
+    assert "order 9 (NEW) has this id and is not ours" in refused.reason
 
 
 def test_a_clock_fault_rejects_an_order_and_measures_the_clock_for_the_next(house: House) -> None:
@@ -287,12 +296,52 @@ def test_after_418_everything_stops_and_the_owner_is_told_until_when(house: Hous
 
 
 def test_the_weight_another_process_used_is_believed(house: House) -> None:
+    house.rest.connect(house.box)
+    assert isinstance(house.box.get(), VenueReady)
     house.script("GET", ORDER, Reply(body=DONE, X_MBX_USED_WEIGHT_1M="2300"))
     assert isinstance(house.submit(LOOK_UP), orders.OrderFound)
     assert house.rest.budget().weight_ratio == pytest.approx(2300 / 2400)
     denied = house.submit(LOOK_UP)
     assert (type(denied), denied.gate) == (orders.OrderDenied, "request budget")
     assert len(house.exchange.sent("GET", ORDER)) == 1
+
+
+def test_a_trader_that_starts_behind_a_heavy_spender_learns_the_limits_before_it_heeds_them(house: House) -> None:
+    spent = {"X_MBX_USED_WEIGHT_1M": "9000"}
+    limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 24_000}
+    moment = Reply(body=lambda _: Reply(body={"serverTime": int(time.time() * 1000)}, **spent))
+    house.script("GET", "/fapi/v1/time", moment)
+    house.script("GET", "/fapi/v1/exchangeInfo", Reply(body={"rateLimits": [limit], "symbols": []}, **spent))
+    house.script("GET", "/fapi/v1/positionSide/dual", Reply(body={"dualSidePosition": False}, **spent))
+    house.rest.connect(house.box)
+    assert isinstance(house.box.get(), VenueReady)
+    assert house.rest.budget().weight_ratio >= 9000 / 24_000
+    house.script("GET", ORDER, Reply(body=DONE, **spent))
+    assert isinstance(house.submit(LOOK_UP), orders.OrderFound)
+
+
+def test_a_minute_that_a_predecessor_spent_costs_neither_protection_nor_the_first_look(house: House) -> None:
+    spent = {"X_MBX_USED_WEIGHT_1M": "1900"}
+    house.script("GET", "/fapi/v1/exchangeInfo", Reply(body={"rateLimits": [], "symbols": []}, **spent))
+    house.script("GET", "/fapi/v3/account", Reply(body=TOTALS))
+    for path in ("/fapi/v3/positionRisk", "/fapi/v1/openOrders", "/fapi/v1/openAlgoOrders"):
+        house.script("GET", path, Reply(body=[]))
+    house.script("POST", ALGO, Reply(body=RESTING))
+    house.rest.connect(house.box)
+    assert isinstance(house.box.get(), VenueReady)
+    assert isinstance(house.submit(a_stop()), orders.OrderAccepted)
+    house.rest.load_account(1, house.box)
+    assert isinstance(house.box.get(), AccountSnapshot)
+
+
+def test_a_429_at_the_start_is_waited_out_before_the_next_attempt(house: House) -> None:
+    house.script("GET", "/fapi/v1/time", refusal(-1003, "Too many requests", 429, Retry_After="40"))
+    house.rest.connect(house.box)
+    lost = house.box.get()
+    assert isinstance(lost, VenueLost)
+    assert lost.until_ms is not None
+    assert 30_000 < lost.until_ms - time.time() * 1000 <= 41_000
+    assert len(house.exchange.sent("GET", "/fapi/v1/time")) == 1
 
 
 def test_a_refused_key_is_a_lost_venue_and_the_secret_is_nowhere(

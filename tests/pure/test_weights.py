@@ -42,7 +42,7 @@ def test_each_class_stops_at_its_share_and_protection_last(budget: Budget) -> No
         stopped += [p for p in PRIORITIES if p not in stopped and budget.wait_s(p, 1) > 0]
         budget.spend(1)
     assert stopped == ["research", "entry", "reconcile", "protect"]
-    assert SHARES["protect"] <= 0.8
+    assert SHARES["protect"] < 1.0
 
 
 def test_a_request_that_weighs_nothing_passes_when_the_weight_is_spent(budget: Budget) -> None:
@@ -66,7 +66,7 @@ def test_orders_are_counted_in_both_windows(budget: Budget, watch: Watch) -> Non
 
 def test_the_window_turns_with_the_clock_minute(budget: Budget, watch: Watch) -> None:
     watch.s += 59.5
-    budget.spend(900)
+    budget.spend(950)
     assert budget.wait_s("protect", 1) == 0.5
     watch.s += 0.5
     assert budget.wait_s("protect", 1) == 0.0
@@ -81,6 +81,26 @@ def test_the_exchanges_own_count_wins_upwards_but_not_from_the_last_window(budge
     watch.s += MINUTE
     budget.heard({WEIGHT_HEADER: "900", ORDER_HEADERS[60.0]: "250"}, sent)
     assert budget.ratios() == (0.0, 0.0)
+
+
+def test_what_a_predecessor_spent_is_set_against_the_exchanges_own_limits_once_they_are_known(watch: Watch) -> None:
+    budget = Budget(watch)
+    budget.heard({WEIGHT_HEADER: "9000", ORDER_HEADERS[60.0]: "1500"}, budget.spend(1))
+    assert {budget.wait_s(p, 30, 1) for p in PRIORITIES} == {0.0}
+    budget.limit(Limits(weight_per_minute=24_000, orders_per_10_s=3000, orders_per_minute=12_000))
+    assert budget.ratios() == (9000 / 24_000, 1500 / 12_000)
+    assert {budget.wait_s(p, 90) for p in PRIORITIES} == {0.0}
+
+
+def test_a_nearly_spent_minute_is_waited_out_with_protection_still_free(watch: Watch) -> None:
+    watch.s += 52
+    budget = Budget(watch)
+    budget.heard({WEIGHT_HEADER: "2100"}, budget.spend(1))
+    budget.limit(Limits())
+    assert budget.wait_s("reconcile", 90) == budget.wait_s("research", 1) == 8.0
+    assert budget.wait_s("protect", 120) == 0.0
+    watch.s += 8
+    assert budget.wait_s("reconcile", 90) == 0.0
 
 
 @pytest.mark.parametrize("nonsense", ["", "-5", "many", "1e9", "٣"])
