@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import threading
 import time
@@ -17,11 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import msgspec
-
 from config.settings import Settings
 from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifest
-from qt_actors.cli.venue import RunRequest, StartError, Venue, check_request, market_name, venue_of
+from qt_actors.cli.ownership import Asked, own
+from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
 from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
@@ -45,19 +43,21 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         StartError: nothing was started.
     """
     configure_logging(settings)
-    check_request(settings, request)
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        line = f"QT_DATA_DIR={settings.data_dir} cannot be made: {error.strerror}; give a folder that can be written"
-        raise StartError(line, wrong_usage=True) from None
+    plan = plan_of(settings, request)
     with _sole_user(settings.data_dir):
-        _own_or_archive(settings.data_dir, market_name(request), paper=request.mode == "paper", fresh=request.fresh)
+        asked = Asked(
+            mode=request.mode,
+            market=plan.market,
+            account=plan.account,
+            state_market=plan.state_market,
+            same_account=request.same_account,
+        )
+        own(settings.data_dir, asked, fresh=request.fresh)
         started_s = time.monotonic()
-        venue = venue_of(settings, request, held_out_ms(settings))
+        venue = venue_of(settings, request, plan, held_out_ms(settings))
         try:
             generation = next_generation(
-                settings.data_dir / FILE_NAME, venue.clock.now_ms(), request.mode, venue.market
+                settings.data_dir / FILE_NAME, venue.clock.now_ms(), request.mode, venue.market, venue.account
             )
         except JournalError as error:
             raise StartError(str(error)) from None
@@ -113,6 +113,9 @@ def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: 
             if ends_s is not None and time.monotonic() >= ends_s:
                 LOG.info("the asked-for %g s are over", request.duration_s)
                 return 0
+            if venue.account_now is not None and venue.account_now() != venue.account:
+                LOG.error("the exchange has another account now: it was started anew; start again to trade on it")
+                return 1
             if venue.served is not None and venue.served.ended:
                 LOG.info("the replay has no candle left")
                 return 0
@@ -193,40 +196,20 @@ def configure_logging(settings: Settings) -> None:
 
 @contextmanager
 def _sole_user(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder's lock; the system frees it whatever becomes of us."""
-    with (data_dir / "lock").open("w") as lock:
+    """Make the data folder and hold its lock; the system frees it whatever becomes of us."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("a")
+    except OSError as error:
+        line = f"QT_DATA_DIR={data_dir} cannot be used: {error.strerror}; give a folder that can be written"
+        raise StartError(line, wrong_usage=True) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             line = f"another qt run uses {data_dir}; stop it or give another QT_DATA_DIR"
             raise StartError(line) from None
-        lock.write(str(os.getpid()))
-        lock.flush()
         yield
-
-
-def _own_or_archive(data_dir: Path, market: str, *, paper: bool, fresh: bool) -> None:
-    """Make sure journal and account belong to this market; those of another paper market are put aside, not mixed.
-
-    Raises:
-        StartError: the folder belongs to the testnet or to real money.
-    """
-    label = data_dir / "market.json"
-    kept = msgspec.json.decode(label.read_bytes(), type=dict[str, str]) if label.exists() else {}
-    if kept.get("market") == market and not fresh:
-        return
-    if kept and (not paper or kept.get("mode") != "paper"):
-        line = f"{data_dir} holds the journal of {kept.get('market')}, this run trades {market}"
-        raise StartError(f"{line}; give another QT_DATA_DIR", wrong_usage=True)
-    names = [p for p in data_dir.iterdir() if p.name.startswith(("journal.", "exchange.json", "market.json"))]
-    if names and kept:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        aside = data_dir / "archive" / f"{stamp} {kept['market']}".replace("/", "_")[:120]
-        aside.mkdir(parents=True)
-        for path in names:
-            shutil.move(path, aside / path.name)
-        LOG.info("the paper account of %s was put aside in %s", kept["market"], aside)
-    label.write_bytes(msgspec.json.encode({"market": market, "mode": "paper" if paper else "real"}))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -51,34 +52,50 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     exchange_info: Path | None = None
     brackets: Path | None = None
     funding: Path | None = None
+    same_account: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request comes to, looked at from every side and nothing touched yet."""
+
+    market: str
+    """Name shown everywhere: ``synthetic seed 1``, ``replay FOLDER``, ``testnet``."""
+    account: str | None = None
+    """Id of the account as the exchange tells it; None for the embedded one, which keeps its account with us."""
+    state_market: str = ""
+    """Embedded: identity of the market in the account's file."""
+    clock: RemoteClock | None = None
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """An exchange to trade on."""
 
     market: str
-    """Name shown everywhere: ``synthetic seed 1``, ``replay FOLDER``, ``testnet``."""
+    account: str
     endpoints: Endpoints
     credentials: Credentials | None
     clock: Clock
     serve: Callable[[], ServedExchange] | None
     """Embedded only: the first call hands out the exchange already started."""
     served: ServedExchange | None = None
+    account_now: Callable[[], str] | None = None
+    """Exchange elsewhere: the id of the account it has by now; another one means that it was started anew."""
 
 
 def market_name(request: RunRequest) -> str:
-    """Return the name of the market asked for; what the journal of a paper account belongs to."""
-    if request.mode != "paper":
-        return request.mode
-    if request.exchange_url:
-        return f"exchange {request.exchange_url}"
-    chosen = "" if request.symbols == "all" else f" {request.symbols}"
+    """Return the name of the embedded market asked for, the same for every way to spell it."""
+    chosen = "" if request.symbols == "all" else " " + ",".join(sorted(set(wanted_symbols(request.symbols))))
     if request.replay is not None:
-        return f"replay {request.replay}{chosen}"
+        return f"replay {request.replay.resolve()}{chosen}"
     return f"synthetic seed {request.seed}{chosen}"
 
 
-def check_request(settings: Settings, request: RunRequest) -> None:
+def wanted_symbols(text: str) -> list[str]:
+    """Return the names in ``A,B``."""
+    return [name.strip().upper() for name in text.split(",") if name.strip()]
+
+
+def plan_of(settings: Settings, request: RunRequest) -> Plan:
     """Look at everything that can be wrong with a request before anything of an earlier run is touched.
 
     Raises:
@@ -87,31 +104,34 @@ def check_request(settings: Settings, request: RunRequest) -> None:
     if request.mode == "live":
         raise StartError("--mode live is refused: it needs a passed `qt doctor`, which this version does not have")
     if request.mode == "testnet":
-        if settings.testnet_api_key is None or settings.testnet_api_secret is None:
+        key = settings.testnet_api_key
+        if key is None or settings.testnet_api_secret is None:
             line = "--mode testnet needs BINANCE_TESTNET_API_KEY and BINANCE_TESTNET_SECRET_KEY (in .env)"
             raise StartError(line, wrong_usage=True)
-        return
+        return Plan(market="testnet", account=sha256(key.get_secret_value().encode()).hexdigest()[:16])
     if settings.paper_feed == "binance":
         line = "QT_PAPER_FEED=binance is not available in this version; allowed now is embedded"
         raise StartError(line, wrong_usage=True)
-    if request.exchange_url:
+    if request.exchange_url is not None:
+        endpoints = loopback(request.exchange_url)
         try:
-            RemoteClock(loopback(request.exchange_url).rest).close()
+            clock = RemoteClock(endpoints.rest)
         except OSError as error:
             line = f"--exchange-url {request.exchange_url}: no embedded exchange answers there ({error})"
             raise StartError(f"{line}; start one with: qt exchange") from None
-        return
+        return Plan(market=f"exchange {endpoints.rest} ({clock.market})", account=clock.account, clock=clock)
     if not 0 < request.speed <= SPEED_MAX:
         line = f"--speed {request.speed:g} is not allowed; give a number above 0 and up to {SPEED_MAX:,.0f}"
         raise StartError(line, wrong_usage=True)
     try:
         config = exchange_config(settings, request)
-        source_of(config, rules_of(config))
+        source = source_of(config, rules_of(config))
     except (MarketDataError, RulesError, ValueError) as error:
         raise StartError(str(error), wrong_usage=True) from None
+    return Plan(market=market_name(request), state_market=source.identity)
 
 
-def venue_of(settings: Settings, request: RunRequest, held_out_ms: int | None) -> Venue:
+def venue_of(settings: Settings, request: RunRequest, plan: Plan, held_out_ms: int | None) -> Venue:
     """Return the venue, the embedded exchange already serving.
 
     ``held_out_ms`` is the end of what the models were trained and calibrated on; a replay begins there when it can.
@@ -119,19 +139,31 @@ def venue_of(settings: Settings, request: RunRequest, held_out_ms: int | None) -
     Raises:
         StartError: with the one line that says why.
     """
-    name = market_name(request)
-    if request.mode != "paper":
-        check_request(settings, request)  # never past here with real money, whoever calls
     key, secret = settings.testnet_api_key, settings.testnet_api_secret
-    if request.mode == "testnet" and key is not None and secret is not None:
+    if request.mode == "testnet" and plan.account and key is not None and secret is not None:
         credentials = Credentials(key.get_secret_value(), secret.get_secret_value())
-        return Venue(market=name, endpoints=TESTNET, credentials=credentials, clock=WallClock(), serve=None)
-    paper = Credentials(DEFAULT_KEY, DEFAULT_KEY)
-    if request.exchange_url:
-        endpoints = loopback(request.exchange_url)
-        clock = RemoteClock(endpoints.rest)
-        return Venue(market=f"{name} ({clock.market})", endpoints=endpoints, credentials=paper, clock=clock, serve=None)
-    return _embedded(settings, request, name, paper, held_out_ms)
+        return Venue(
+            market=plan.market,
+            account=plan.account,
+            endpoints=TESTNET,
+            credentials=credentials,
+            clock=WallClock(),
+            serve=None,
+        )
+    if request.mode != "paper":
+        raise StartError(f"--mode {request.mode} is refused")  # never past here with real money, whoever calls
+    paper, clock = Credentials(DEFAULT_KEY, DEFAULT_KEY), plan.clock
+    if request.exchange_url is not None and clock is not None:
+        return Venue(
+            market=plan.market,
+            account=clock.account,
+            endpoints=loopback(request.exchange_url),
+            credentials=paper,
+            clock=clock,
+            serve=None,
+            account_now=lambda: clock.account,
+        )
+    return _embedded(settings, request, plan.market, paper, held_out_ms)
 
 
 def loopback(url: str) -> Endpoints:
@@ -140,12 +172,11 @@ def loopback(url: str) -> Endpoints:
     Raises:
         StartError: not an http URL, or one of a real exchange.
     """
-    parts = urlsplit(url)
-    base = f"{parts.scheme}://{parts.netloc}"
     try:
-        streams = base.replace("http", "ws", 1)
-        return Endpoints("loopback", base, base, streams)
-    except EndpointError as error:
+        parts = urlsplit(url)
+        base = f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+        return Endpoints("loopback", base, base, base.replace("http", "ws", 1))
+    except (EndpointError, ValueError) as error:
         raise StartError(f"--exchange-url {url}: {error}; give http://127.0.0.1:PORT", wrong_usage=True) from None
 
 
@@ -165,6 +196,7 @@ def _embedded(settings: Settings, request: RunRequest, name: str, paper: Credent
     first = [served]
     return Venue(
         market=name,
+        account=served.account,
         endpoints=loopback(f"http://127.0.0.1:{served.port}"),
         credentials=paper,
         clock=SharedClock(served.clock.now_ms, config.speed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
@@ -42,6 +43,8 @@ class RemoteClock(Clock):
         """
         self._url = f"{base_url.rstrip('/')}/qt/clock"
         self.market = ""
+        self.account = ""
+        """Id of the account that the exchange has; it changes when another exchange begins to answer there."""
         self.speed = 1.0
         self._anchor = (0, 0.0, False)
         self._read()
@@ -63,10 +66,10 @@ class RemoteClock(Clock):
             with urllib.request.urlopen(self._url, timeout=READ_TIMEOUT_S) as reply:  # noqa: S310 # checked http(s) by the caller
                 said = json.load(reply)
             after = time.monotonic()
-            self.speed, self.market = float(said["speed"]), str(said["market"])
+            self.speed, self.market, self.account = float(said["speed"]), str(said["market"]), str(said["account"])
             self._anchor = (int(said["now_ms"]), (before + after) / 2, bool(said["paused"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise OSError(f"{self._url} does not answer as an embedded exchange ({error})") from error
+        except (KeyError, TypeError, ValueError, http.client.HTTPException) as error:
+            raise OSError(f"{self._url} does not answer as an embedded exchange ({error!r})") from error
 
     def _follow(self) -> None:
         while not self._closed.wait(REFRESH_S):

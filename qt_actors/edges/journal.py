@@ -57,8 +57,10 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def next_generation(path: Path, now_ms: int, mode: str, market: str) -> int:
+def next_generation(path: Path, now_ms: int, mode: str, market: str, account: str = "") -> int:
     """Count this start of the process, durably: 1 in a new journal, then 2, 3, ... (the first half of every fence).
+
+    ``account`` is the id that the exchange gave the account: whose journal this is.
 
     Raises:
         JournalError: it could not be written; the trader must not start.
@@ -66,8 +68,8 @@ def next_generation(path: Path, now_ms: int, mode: str, market: str) -> int:
     with contextlib.closing(open_writer(path)) as connection:
         try:
             row = connection.execute(
-                "INSERT INTO sessions (started_ms, mode, market) VALUES (?, ?, ?) RETURNING generation",
-                (now_ms, mode, market),
+                "INSERT INTO sessions (started_ms, mode, market, account) VALUES (?, ?, ?, ?) RETURNING generation",
+                (now_ms, mode, market, account),
             ).fetchone()
         except sqlite3.Error as error:
             raise JournalError(path, str(error)) from error

@@ -231,7 +231,12 @@ _VERSION_1: Final = (
     ) STRICT, WITHOUT ROWID
     """,
 )
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1,)
+_VERSION_2: Final = (
+    "ALTER TABLE sessions ADD COLUMN account TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX funding ON income (symbol, time_ms) WHERE kind = 'FUNDING_FEE'",
+    "DROP TABLE meta",
+)
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2)
 """Statements that bring version n to n + 1; a published one is never edited, the next is appended."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -8,6 +8,7 @@ the same around its own operation, so it meets the prices of its own moment.
 from __future__ import annotations
 
 import logging
+import secrets
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -52,6 +53,7 @@ class Exchange:
         MarketDataError, RulesError, StateError: a file cannot be used; one line each.
 
     Attributes:
+        account: random id of its account, made with it and kept with it.
         market, engine, hub, clock, listen_keys: its parts.
         ended: whether the market has no candle left; exchange time stands still then.
     """
@@ -65,6 +67,7 @@ class Exchange:
         self._calendar = FundingCalendar(self._source.symbols, known)
         self._file = None if config.state_path is None else StateFile(Path(config.state_path), self._source.identity)
         loaded = None if self._file is None else self._file.load()
+        self.account = (loaded[0].account if loaded is not None else "") or secrets.token_hex(8)
         start = config.start_ms if config.start_ms is not None else self._source.default_start_ms
         start = loaded[0].now_ms if loaded is not None else start
         first, end = int(self._source.first_ms.min()), self._source.end_ms
@@ -220,6 +223,7 @@ class Exchange:
         self._file.store(
             Snapshot(
                 number=0,
+                account=self.account,
                 market=self._source.identity,
                 now_ms=self.market.now_ms,
                 seed=self.market.seed,

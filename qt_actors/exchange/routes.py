@@ -118,6 +118,7 @@ def _delete_key(exchange: Exchange, _params: Params) -> dict[str, Any]:
 def _clock(exchange: Exchange, _params: Params) -> dict[str, Any]:
     return {
         **exchange.clock.describe(),
+        "account": exchange.account,
         "market": exchange.market.source.name,
         "market_ms": exchange.market.now_ms,
         "interval_ms": exchange.market.interval_ms,

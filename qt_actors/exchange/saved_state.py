@@ -10,7 +10,7 @@ whole. Nothing is flushed to the medium: the state survives its process, not a p
 from __future__ import annotations
 
 import struct
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024  # a longer log asks for a snapshot
 _LENGTH: Final = struct.Struct("<I")
+Found = TypeVar("Found")
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: counts the snapshots of a file.
+        account: random id given to the account when it was made; empty in files older than such ids.
         market: identity of the market it belongs to.
         now_ms: exchange time.
         seed, detail: how its price paths were walked.
@@ -39,6 +41,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     number: int
+    account: str = ""
     market: str
     now_ms: int
     seed: int
@@ -53,6 +56,23 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     now_ms: int
     method: str = ""
     params: dict[str, str] = {}
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose a snapshot is: its account's id and the identity of its market."""
+
+    account: str = ""
+    market: str = ""
+
+
+def owner_of(path: Path) -> Owner | None:
+    """Whose account a state file holds; None when there is no file.
+
+    Raises:
+        MarketDataError: it is no saved exchange state.
+    """
+    raw = _read(path)
+    return None if raw is None else _decoded(path, raw, Owner)
 
 
 class StateFile:
@@ -84,18 +104,10 @@ class StateFile:
         Raises:
             MarketDataError: the file is damaged, of another version, or of another market.
         """
-        try:
-            raw = self._path.read_bytes()
-        except FileNotFoundError:
+        raw = _read(self._path)
+        if raw is None:
             return None
-        except OSError as reason:
-            raise MarketDataError(f"{self._path}: cannot be read as saved exchange state: {reason}") from reason
-        try:
-            found = msgspec.msgpack.decode(raw, type=Snapshot)
-        except msgspec.MsgspecError as reason:
-            raise MarketDataError(
-                f"{self._path}: is no saved exchange state ({reason}); move it away to begin anew"
-            ) from reason
+        found = _decoded(self._path, raw, Snapshot)
         if found.version != VERSION:
             raise MarketDataError(
                 f"{self._path}: saved by version {found.version}, this is {VERSION}; move it away to begin anew"
@@ -148,3 +160,19 @@ class StateFile:
             except msgspec.MsgspecError:
                 return  # broken off when the process was killed: nobody had heard of it yet
             place += _LENGTH.size + size
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as reason:
+        raise MarketDataError(f"{path}: cannot be read as saved exchange state: {reason.strerror}") from reason
+
+
+def _decoded(path: Path, raw: bytes, kind: type[Found]) -> Found:
+    try:
+        return msgspec.msgpack.decode(raw, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as reason:
+        raise MarketDataError(f"{path}: is no saved exchange state ({reason}); move it away to begin anew") from reason

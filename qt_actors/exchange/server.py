@@ -146,6 +146,7 @@ class ServedExchange:
 
     Attributes:
         port: where it listens.
+        account: the id of its account.
         engine, clock, market: its parts, to be read only while it is paused or stopped (another thread owns them).
     """
 
@@ -159,6 +160,7 @@ class ServedExchange:
         except BaseException:
             self._end()
             raise
+        self.account = self._server.exchange.account
         self.engine = self._server.exchange.engine
         self.clock = self._server.exchange.clock
         self.market = self._server.exchange.market

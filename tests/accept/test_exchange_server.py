@@ -348,6 +348,7 @@ def test_time_is_told_paused_and_resumed_by_its_own_paths(served: ServedExchange
             told = (await ask(session, "GET", "/qt/clock"))[1]
             assert {"anchor_exchange_ms", "anchor_unix_ms", "speed", "paused", "market"} <= set(told)
             assert (told["speed"], told["paused"], told["market"]) == (3600.0, False, "synthetic:3")
+            assert told["account"] == served.account
             assert (await ask(session, "POST", "/qt/pause"))[1]["paused"] is True
             first, second = [(await ask(session, "GET", "/fapi/v1/time"))[1]["serverTime"] for _ in range(2)]
             assert first == second

@@ -469,13 +469,14 @@ def test_a_storm_of_the_same_incident_is_one_row_a_minute(journal, reader):
 
 
 def test_generations_count_the_starts_durably(path, reader):
-    numbers = [next_generation(path, NOW + i, "paper", "synthetic seed 7") for i in range(3)]
+    numbers = [next_generation(path, NOW + i, "paper", "synthetic seed 7", "a1b2") for i in range(3)]
     assert numbers == [1, 2, 3]
     assert reader.rows("sessions")[0] == {
         "generation": 3,
         "started_ms": NOW + 2,
         "mode": "paper",
         "market": "synthetic seed 7",
+        "account": "a1b2",
     }
 
 

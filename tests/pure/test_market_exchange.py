@@ -11,6 +11,7 @@ from qt_actors.exchange.clock import ExchangeClock
 from qt_actors.exchange.config import ExchangeConfig
 from qt_actors.exchange.errors import ExchangeError
 from qt_actors.exchange.exchange import Exchange
+from qt_actors.exchange.saved_state import Owner, owner_of
 from tests.candle_folders import HOUR_MS, MINUTE_MS, START_MS, candles, folder
 
 if TYPE_CHECKING:
@@ -226,3 +227,13 @@ def test_positions_pay_the_funding_of_the_file(place: Path) -> None:
     assert float(paid[0]["income"]) == pytest.approx(
         -0.01 * 5 * stand.exchange.market.price_at(0, BEGIN + 4 * BAR), rel=0.01
     )
+
+
+def test_an_account_keeps_the_id_it_was_made_with_and_a_new_one_gets_another(place: Path) -> None:
+    first = Stand(place).exchange.account
+    assert first
+    assert Stand(place).exchange.account == first
+    assert owner_of(place / "state") == Owner(first, Stand(place).exchange._source.identity)
+    (place / "state").unlink()
+    assert Stand(place).exchange.account not in {first, ""}
+    assert owner_of(place / "nowhere") is None
