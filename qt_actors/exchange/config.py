@@ -18,7 +18,7 @@ from qt_actors.exchange.intervals import DAY_MS
 from qt_actors.exchange.listing import ListedRules
 from qt_actors.exchange.replay import ReplayMarket, decimals_of
 from qt_actors.exchange.rule_table import symbol_info
-from qt_actors.exchange.rules import ExchangeRules
+from qt_actors.exchange.rules import RATE_LIMITS, ExchangeRules
 from qt_actors.exchange.synthetic import SyntheticMarket
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     request_weight_max: int = 2400
     orders_minute_max: int = 1200
     orders_ten_seconds_max: int = 300
+
+    def rate_limits(self) -> list[dict[str, Any]]:
+        """The limits as exchangeInfo tells them."""
+        most = (self.request_weight_max, self.orders_minute_max, self.orders_ten_seconds_max)
+        return [{**limit, "limit": count} for limit, count in zip(RATE_LIMITS, most, strict=True)]
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -137,6 +137,16 @@ class Endpoints:
         self._core.at(now_ms)
         return self._queries.force_orders(wire)
 
+    def order_amendments(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET orderAmendment."""
+        self._core.at(now_ms)
+        return self._queries.amendments(wire)
+
+    def margin_history(self, wire: Params, now_ms: int) -> list[Reply]:
+        """GET positionMargin/history."""
+        self._core.at(now_ms)
+        return self._queries.margin_moves(wire)
+
     def place_algo_order(self, wire: Params, now_ms: int) -> Reply:
         """POST algoOrder."""
         return self._settled(wire, now_ms, self._algos.place)
@@ -243,6 +253,20 @@ class Endpoints:
     def set_multi_assets(self, wire: Params, now_ms: int) -> Reply:
         """POST multiAssetsMargin."""
         return self._settled(wire, now_ms, self._settings.set_multi_assets)
+
+    def get_fee_burn(self, _wire: Params, now_ms: int) -> Reply:
+        """GET feeBurn."""
+        self._core.at(now_ms)
+        return self._settings.fee_burn()
+
+    def set_fee_burn(self, wire: Params, now_ms: int) -> Reply:
+        """POST feeBurn."""
+        return self._settled(wire, now_ms, self._settings.set_fee_burn)
+
+    def trading_status(self, wire: Params, now_ms: int) -> Reply:
+        """GET apiTradingStatus."""
+        self._core.at(now_ms)
+        return self._reports.trading_status(wire)
 
     def adl_quantile(self, wire: Params, now_ms: int) -> list[Reply]:
         """GET adlQuantile."""

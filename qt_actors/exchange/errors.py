@@ -20,6 +20,7 @@ MESSAGES: Final[dict[int, str]] = {
     -1121: "Invalid symbol.",
     -1122: "Invalid symbol status.",
     -1127: "More than {0} hours between startTime and endTime.",
+    -1128: "Combination of optional parameters invalid.",
     -1130: "Data sent for parameter '{0}' is not valid.",
     -1136: "Invalid newOrderRespType.",
     -2007: "Invalid callBack rate.",

@@ -22,7 +22,7 @@ from qt_actors.exchange.candles import (
 )
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.intervals import INTERVAL_MS, close_of, open_of
-from qt_actors.exchange.params import integer, required, text
+from qt_actors.exchange.params import integer, limit_of, required, text
 from qt_actors.exchange.paths import refine
 
 if TYPE_CHECKING:
@@ -49,16 +49,6 @@ def row_of(market: Market, params: Mapping[str, str], name: str = "symbol") -> i
     if row is None:
         raise refusal(-1121)
     return row
-
-
-def limit_of(params: Mapping[str, str], default: int, most: int) -> int:
-    """The optional `limit`, 1 to `most`, or -1130."""
-    limit = integer(params, "limit")
-    if limit is None:
-        return default
-    if not 1 <= limit <= most:
-        raise refusal(-1130, "limit")
-    return limit
 
 
 def time_of(params: Mapping[str, str], name: str) -> int | None:

@@ -1,7 +1,8 @@
 """Request weights and order counts: windows, headers and the refusals past them.
 
 Windows are UTC minutes and ten-second stretches of the wall clock, whatever the market's speed, because they protect
-the server and clients pace themselves by the wall. Past the weight limit the answer is 429 with -1003, past an order
+the server and clients pace themselves by the wall. Funding history and /futures/data count requests in buckets of their
+own, over five minutes, that no header tells. Past the weight limit the answer is 429 with -1003, past an order
 limit 429 with -1015. A client that goes on for another quarter of the limit within the minute is banned (418) for two
 minutes, twice as long each further time, three days at most.
 """
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 WEIGHT_PER_MINUTE: Final = 2400
 ORDERS_PER_MINUTE: Final = 1200
 ORDERS_PER_TEN_SECONDS: Final = 300
+BUCKETS: Final = {"funding": 500, "data": 1000}
+"""Requests in five minutes."""
 BAN_AFTER_EXCESS: Final = 600
 BAN_MS: Final = 120_000
 BAN_MS_MAX: Final = 3 * 86_400_000
@@ -61,14 +64,13 @@ class Limits:
         self._weight = _Window(60_000)
         self._orders_minute = _Window(60_000)
         self._orders_ten = _Window(10_000)
+        self._buckets = {name: _Window(300_000) for name in BUCKETS}
         self._banned_until_ms = 0
         self._next_ban_ms = BAN_MS
 
     def count_weight(self, weight: int) -> None:
         """Count a request; 418 while banned, 429 with -1003 past the limit."""
-        now = int(self._wall_ms())
-        if now < self._banned_until_ms:
-            raise self._ban()
+        now = self._admitted()
         used = self._weight.add(weight, now)
         if used > self._weight_max + BAN_AFTER_EXCESS:
             self._banned_until_ms = now + self._next_ban_ms
@@ -82,6 +84,21 @@ class Limits:
                 429,
             )
 
+    def count_bucket(self, name: str) -> None:
+        """Count a request in a bucket of its own; 418 while banned, 429 with -1003 past its limit."""
+        if self._buckets[name].add(1, self._admitted()) > BUCKETS[name]:
+            raise ExchangeError(
+                -1003, f"Too many requests; current limit of IP(127.0.0.1) is {BUCKETS[name]} requests per 5 MINUTE.",
+                429,
+            )  # fmt: skip
+
+    def _admitted(self) -> int:
+        """The wall clock in ms, or the refusal of a banned address."""
+        now = int(self._wall_ms())
+        if now < self._banned_until_ms:
+            raise self._ban()
+        return now
+
     def count_orders(self, in_ten_seconds: int, in_minute: int) -> None:
         """Count an order request on both windows; 429 with -1015 past either limit, and then nothing is counted."""
         now = int(self._wall_ms())
@@ -94,13 +111,22 @@ class Limits:
         self._orders_ten.add(in_ten_seconds, now)
         self._orders_minute.add(in_minute, now)
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """The counters by type and interval of the limit: (REQUEST_WEIGHT, MINUTE), (ORDERS, SECOND), ..."""
+        now = int(self._wall_ms())
+        return {
+            ("REQUEST_WEIGHT", "MINUTE"): self._weight.add(0, now),
+            ("ORDERS", "MINUTE"): self._orders_minute.add(0, now),
+            ("ORDERS", "SECOND"): self._orders_ten.add(0, now),
+        }
+
     def headers(self, *, orders: bool) -> dict[str, str]:
         """The counters as reply headers."""
-        now = int(self._wall_ms())
-        told = {"X-MBX-USED-WEIGHT-1M": str(self._weight.add(0, now))}
+        counts = self.counts()
+        told = {"X-MBX-USED-WEIGHT-1M": str(counts["REQUEST_WEIGHT", "MINUTE"])}
         if orders:
-            told["X-MBX-ORDER-COUNT-10S"] = str(self._orders_ten.add(0, now))
-            told["X-MBX-ORDER-COUNT-1M"] = str(self._orders_minute.add(0, now))
+            told["X-MBX-ORDER-COUNT-10S"] = str(counts["ORDERS", "SECOND"])
+            told["X-MBX-ORDER-COUNT-1M"] = str(counts["ORDERS", "MINUTE"])
         return told
 
     def retry_after_s(self) -> int:

@@ -21,8 +21,8 @@ from qt_actors.exchange.candles import (
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.funding_rates import CAP, DEFAULT_INTERVAL_MS, INTEREST
 from qt_actors.exchange.intervals import DAY_MS, HOUR_MS
-from qt_actors.exchange.kline_replies import limit_of, row_of, time_of
-from qt_actors.exchange.params import integer, text
+from qt_actors.exchange.kline_replies import row_of, time_of
+from qt_actors.exchange.params import integer, limit_of, text
 from qt_actors.exchange.paths import walk
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from qt_actors.exchange.figures import ZERO
 from qt_actors.exchange.margin import assumed_price
 from qt_actors.exchange.matching import OPPOSITE, Matching
 from qt_actors.exchange.payloads import Reply, order_reply
-from qt_actors.exchange.state import Order
+from qt_actors.exchange.state import Amendment, Order
 
 CONDITIONAL: Final = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"})
 TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD"})
@@ -215,13 +215,17 @@ class Orders:
         number = params.integer(wire, "orderId")
         name = params.text(wire, "origClientOrderId")
         if number is None and not name:
-            text = "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!"
-            raise ExchangeError(-1102, text)
+            raise self.unnamed()
         found = number if number is not None else self._core.client_ids.get((symbol, name))
         order = self._core.state.orders.get(found) if found is not None else None
         if order is None or order.symbol != symbol:
             raise refusal(code)
         return order
+
+    @staticmethod
+    def unnamed() -> ExchangeError:
+        """The refusal of a request that names no order."""
+        return ExchangeError(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
 
     def cancel(self, wire: Params) -> Reply:
         """DELETE order: emits ORDER_TRADE_UPDATE CANCELED; -2011 if it is not open."""
@@ -285,8 +289,27 @@ class Orders:
             order, quantity=quantity, price=price, price_match=match, reduce_only=reduce_only
         )
         self.admit(changed, replaces=order.order_id)
+        self._remember(order, changed)
         order.quantity, order.price, order.price_match = changed.quantity, price, match
         order.reduce_only, order.assumed_price = reduce_only, changed.assumed_price
         order.amendments += 1
         order.priority, order.update_ms = self._core.new_id(), self._core.now
         self._core.reorder(order.symbol)
+
+    def _remember(self, order: Order, changed: Order) -> None:
+        core = self._core
+        core.state.amendments.append(
+            Amendment(
+                amendment_id=core.new_id(),
+                order_id=order.order_id,
+                symbol=order.symbol,
+                client_order_id=order.client_order_id,
+                price_before=order.price,
+                price_after=changed.price,
+                quantity_before=order.quantity,
+                quantity_after=changed.quantity,
+                price_match=changed.price_match,
+                count=order.amendments + 1,
+                time_ms=core.now,
+            )
+        )

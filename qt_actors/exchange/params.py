@@ -53,6 +53,16 @@ def integer(params: Mapping[str, str], name: str) -> int | None:
     return int(value)
 
 
+def limit_of(params: Mapping[str, str], default: int, most: int) -> int:
+    """The optional `limit`, 1 to `most`, or -1130."""
+    value = integer(params, "limit")
+    if value is None:
+        return default
+    if not 1 <= value <= most:
+        raise refusal(-1130, "limit")
+    return value
+
+
 def boolean(params: Mapping[str, str], name: str) -> bool:
     """An optional true/false in any case (python-binance sends `True`), absent is false, else -1130."""
     value = (params.get(name) or "false").lower()

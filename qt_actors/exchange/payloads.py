@@ -10,7 +10,7 @@ from typing import Any
 
 from qt_actors.exchange.figures import ZERO, fixed, plain, shown
 from qt_actors.exchange.rules import SymbolRules
-from qt_actors.exchange.state import AlgoOrder, Income, Order, Trade
+from qt_actors.exchange.state import AlgoOrder, Amendment, Income, MarginMove, Order, Trade
 
 Reply = dict[str, Any]
 
@@ -60,6 +60,37 @@ def order_row(order: Order, rules: SymbolRules) -> Reply:
 def order_history_row(order: Order, rules: SymbolRules) -> Reply:
     """Element of GET allOrders."""
     return {**order_row(order, rules), "pair": rules.raw.get("pair", order.symbol), "cumBase": plain(order.executed)}
+
+
+def amendment_row(change: Amendment, rules: SymbolRules) -> Reply:
+    """Element of GET orderAmendment."""
+    return {
+        "amendmentId": change.amendment_id,
+        "symbol": change.symbol,
+        "pair": rules.raw.get("pair", change.symbol),
+        "orderId": change.order_id,
+        "clientOrderId": change.client_order_id,
+        "time": change.time_ms,
+        "amendment": {
+            "price": {"before": plain(change.price_before), "after": plain(change.price_after)},
+            "origQty": {"before": plain(change.quantity_before), "after": plain(change.quantity_after)},
+            "count": change.count,
+        },
+        "priceMatch": change.price_match,
+    }
+
+
+def margin_move_row(move: MarginMove) -> Reply:
+    """Element of GET positionMargin/history."""
+    return {
+        "symbol": move.symbol,
+        "type": move.type,
+        "deltaType": "USER_ADJUST",
+        "amount": plain(move.amount),
+        "asset": move.asset,
+        "time": move.time_ms,
+        "positionSide": move.position_side,
+    }
 
 
 def trade_row(trade: Trade, rules: SymbolRules) -> Reply:

@@ -11,7 +11,15 @@ from qt_actors.exchange.core import Core
 from qt_actors.exchange.errors import refusal
 from qt_actors.exchange.figures import ZERO
 from qt_actors.exchange.orders import Orders
-from qt_actors.exchange.payloads import algo_row, income_row, order_history_row, order_row, trade_row
+from qt_actors.exchange.payloads import (
+    algo_row,
+    amendment_row,
+    income_row,
+    margin_move_row,
+    order_history_row,
+    order_row,
+    trade_row,
+)
 from qt_actors.exchange.state import AlgoOrder, Order
 
 Params = Mapping[str, str]
@@ -21,6 +29,16 @@ WINDOW_MS: Final = 7 * DAY_MS
 UNFILLED_KEPT_MS: Final = 3 * DAY_MS
 KEPT_MS: Final = 90 * DAY_MS
 LIMIT_MAX: Final = 1000
+AMENDMENTS_TOLD_MAX: Final = 100
+MARGIN_WINDOW_MS: Final = 30 * DAY_MS
+AUTO_CLOSE_PREFIX: Final = {"LIQUIDATION": "autoclose-", "ADL": "adl_autoclose"}
+INCOME_TYPES: Final = frozenset({
+    "TRANSFER", "WELCOME_BONUS", "REALIZED_PNL", "FUNDING_FEE", "COMMISSION", "INSURANCE_CLEAR",
+    "REFERRAL_KICKBACK", "COMMISSION_REBATE", "API_REBATE", "CONTEST_REWARD", "CROSS_COLLATERAL_TRANSFER",
+    "OPTIONS_PREMIUM_FEE", "OPTIONS_SETTLE_PROFIT", "INTERNAL_TRANSFER", "AUTO_EXCHANGE", "DELIVERED_SETTELMENT",
+    "COIN_SWAP_DEPOSIT", "COIN_SWAP_WITHDRAW", "POSITION_LIMIT_INCREASE_FEE", "STRATEGY_UMFUTURES_TRANSFER",
+    "FEE_RETURN", "BFUSD_REWARD", "SPECIAL_FUNDING_FEE",
+})  # fmt: skip
 
 
 class _Timed(Protocol):
@@ -65,27 +83,19 @@ class Queries:
         self._core.rules_of(symbol)
         return [symbol] if symbol in known else []
 
-    def _limit(self, wire: Params, default: int) -> int:
-        limit = params.integer(wire, "limit")
-        if limit is None:
-            return default
-        if limit < 1:
-            raise refusal(-1130, "limit")
-        return min(limit, LIMIT_MAX)
-
-    def _window(self, wire: Params) -> tuple[int, int]:
-        """The startTime and endTime sent, at most 7 days apart (-4165); the last 7 days when none is sent."""
+    def _window(self, wire: Params, most_ms: int = WINDOW_MS) -> tuple[int, int]:
+        """The startTime and endTime sent, at most `most_ms` apart (-4165); the last `most_ms` when none is sent."""
         start, end = params.integer(wire, "startTime"), params.integer(wire, "endTime")
         if start is None and end is None:
-            return self._core.now - WINDOW_MS, self._core.now
+            return self._core.now - most_ms, self._core.now
         if start is None:
-            return (end or 0) - WINDOW_MS, end or 0
+            return (end or 0) - most_ms, end or 0
         if end is None:
-            return start, start + WINDOW_MS
+            return start, start + most_ms
         if start > end:
             raise refusal(-1023)
-        if end - start > WINDOW_MS:
-            raise refusal(-4165, 7)
+        if end - start > most_ms:
+            raise refusal(-4165, most_ms // DAY_MS)
         return start, end
 
     def all_orders(self, wire: Params) -> list[Reply]:
@@ -94,7 +104,7 @@ class Queries:
         symbol = wire.get("symbol", "").upper()
         if symbol:
             core.rules_of(symbol)
-        first, limit = params.integer(wire, "orderId"), self._limit(wire, 500)
+        first, limit = params.integer(wire, "orderId"), params.limit_of(wire, 500, LIMIT_MAX)
         found = [order for order in core.state.orders.values() if symbol in {"", order.symbol} and self._kept(order)]
         if first is not None:
             found = [order for order in found if order.order_id >= first][:limit]
@@ -104,14 +114,18 @@ class Queries:
         return [order_history_row(order, core.rules_of(order.symbol)) for order in found]
 
     def force_orders(self, wire: Params) -> list[Reply]:
-        """GET forceOrders: the account's own liquidation orders, by window (the newest)."""
+        """GET forceOrders: the account's own liquidation and ADL orders, by window (the newest)."""
         core = self._core
-        symbol, limit = wire.get("symbol", "").upper(), self._limit(wire, 50)
+        symbol, limit = wire.get("symbol", "").upper(), params.limit_of(wire, 50, 100)
+        if symbol:
+            core.rules_of(symbol)
+        kind = params.choice(wire, "autoCloseType", frozenset({*AUTO_CLOSE_PREFIX, ""}), "")
+        prefixes = (AUTO_CLOSE_PREFIX[kind],) if kind else tuple(AUTO_CLOSE_PREFIX.values())
         start, end = self._window(wire)
         found = [
             order
             for order in core.state.orders.values()
-            if order.client_order_id.startswith("autoclose-")
+            if order.client_order_id.startswith(prefixes)
             and symbol in {"", order.symbol}
             and start <= order.create_ms <= end
         ]
@@ -122,7 +136,10 @@ class Queries:
         core = self._core
         symbol = params.symbol_of(wire)
         rules = core.rules_of(symbol)
-        first, number, limit = params.integer(wire, "fromId"), params.integer(wire, "orderId"), self._limit(wire, 500)
+        first, number = params.integer(wire, "fromId"), params.integer(wire, "orderId")
+        limit = params.limit_of(wire, 500, LIMIT_MAX)
+        if first is not None and (wire.get("startTime") or wire.get("endTime")):
+            raise refusal(-1128)
         found = [trade for trade in core.state.trades if trade.symbol == symbol]
         if number is not None:
             found = [trade for trade in found if trade.order_id == number]
@@ -144,7 +161,9 @@ class Queries:
         `page` counts from 1 and pages from the oldest.
         """
         symbol, kind = wire.get("symbol", "").upper(), wire.get("incomeType", "")
-        limit, page = self._limit(wire, 100), params.integer(wire, "page")
+        limit, page = params.limit_of(wire, 100, LIMIT_MAX), params.integer(wire, "page")
+        if kind and kind not in INCOME_TYPES:
+            raise refusal(-1130, "incomeType")
         start, end = params.integer(wire, "startTime"), params.integer(wire, "endTime")
         if start is None:
             start = (end if end is not None else self._core.now) - WINDOW_MS
@@ -160,6 +179,41 @@ class Queries:
             found = found[max(0, page - 1) * limit :][:limit]
         found = found[:limit] if wire.get("startTime") else found[-limit:]
         return [income_row(row) for row in found]
+
+    def amendments(self, wire: Params) -> list[Reply]:
+        """GET orderAmendment of one order: the newest first; -1102 when no order is named."""
+        symbol = params.symbol_of(wire)
+        rules = self._core.rules_of(symbol)
+        number, name = params.integer(wire, "orderId"), params.text(wire, "origClientOrderId")
+        if number is None and not name:
+            raise self._orders.unnamed()
+        limit = params.limit_of(wire, 50, AMENDMENTS_TOLD_MAX)
+        start, end = params.integer(wire, "startTime") or 0, params.integer(wire, "endTime")
+        if end is not None and start > end:
+            raise refusal(-1023)
+        found = [
+            change
+            for change in self._core.state.amendments
+            if change.symbol == symbol
+            and (change.order_id == number if number is not None else change.client_order_id == name)
+            and start <= change.time_ms <= (self._core.now if end is None else end)
+        ]
+        return [amendment_row(change, rules) for change in found[: -limit - 1 : -1]]
+
+    def margin_moves(self, wire: Params) -> list[Reply]:
+        """GET positionMargin/history of one symbol, at most 30 days of it."""
+        symbol = params.symbol_of(wire)
+        self._core.rules_of(symbol)
+        kind, limit = params.integer(wire, "type"), params.limit_of(wire, 500, LIMIT_MAX)
+        if kind not in {None, 1, 2}:
+            raise refusal(-1130, "type")
+        start, end = self._window(wire, MARGIN_WINDOW_MS)
+        found = [
+            move
+            for move in self._core.state.margin_moves
+            if move.symbol == symbol and kind in {None, move.type} and start <= move.time_ms <= end
+        ]
+        return [margin_move_row(move) for move in found[-limit:]]
 
     def _algo_row(self, algo: AlgoOrder) -> Reply:
         child = self._core.state.orders.get(algo.child_id)
@@ -184,7 +238,8 @@ class Queries:
         """GET allAlgoOrders of one symbol: by window or from an algoId on, `page` counts from 1."""
         symbol = params.symbol_of(wire)
         self._core.rules_of(symbol)
-        first, limit, page = params.integer(wire, "algoId"), self._limit(wire, 500), params.integer(wire, "page")
+        first, page = params.integer(wire, "algoId"), params.integer(wire, "page")
+        limit = params.limit_of(wire, 500, LIMIT_MAX)
         found = [algo for algo in self._core.state.algo_orders.values() if algo.symbol == symbol]
         if first is not None:
             found = [algo for algo in found if algo.algo_id >= first]
@@ -215,6 +270,8 @@ class Queries:
                 if core.client_algo_ids.get(algo.client_algo_id) == algo.algo_id:
                     del core.client_algo_ids[algo.client_algo_id]
         state.trades = [trade for trade in state.trades if trade.time_ms >= oldest]
+        state.amendments = [change for change in state.amendments if change.time_ms >= oldest]
+        state.margin_moves = [move for move in state.margin_moves if move.time_ms >= oldest]
         for row in state.income:
             if row.time_ms < oldest:
                 state.income_dropped[row.asset] = state.income_dropped.get(row.asset, ZERO) + row.amount

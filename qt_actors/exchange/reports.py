@@ -158,7 +158,7 @@ class Reports:
                 )
         return {
             **self._head(),
-            "feeBurn": False,
+            "feeBurn": self._core.state.fee_burn,
             **self._totals(self._margin.balance("USDT")),
             "assets": [{**self._asset_row(asset), "marginAvailable": True} for asset in self._assets()],
             "positions": positions,
@@ -305,3 +305,9 @@ class Reports:
             quantile |= {"HEDGE": 0} if core.state.hedge_mode else {"BOTH": both}
             rows.append({"symbol": symbol, "adlQuantile": quantile})
         return rows
+
+    def trading_status(self, wire: Params) -> Reply:
+        """GET apiTradingStatus: nothing is ever locked, the quantitative rules are not among what is modelled."""
+        if wire.get("symbol"):
+            self._settings.named_symbols(wire)
+        return {"indicators": {}, "updateTime": self._core.now}

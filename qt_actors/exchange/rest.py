@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from qt_actors.exchange.errors import ExchangeError
+from qt_actors.exchange.params import required
 from qt_actors.exchange.routes import ROUTES, Access, Route
 from qt_actors.exchange.signing import check_key, check_signature, check_time
 
@@ -27,6 +28,7 @@ async def serve_rest(request: web.Request, exchange: Exchange, limits: Limits) -
     """Answer one request; never raises, always JSON."""
     route = ROUTES.get((request.method, request.path))
     counted = route is not None and bool(route.orders)
+    weighed = route is None or not route.bucket
     try:
         reply = await _answer(request, route, exchange, limits)
     except ExchangeError as refused:
@@ -38,7 +40,7 @@ async def serve_rest(request: web.Request, exchange: Exchange, limits: Limits) -
         log.exception("%s %s", request.method, request.path)
         text = "An unknown error occured while processing the request."
         return _json({"code": -1000, "msg": text}, 500, limits.headers(orders=False))
-    return _json(reply, 200, limits.headers(orders=counted))
+    return _json(reply, 200, limits.headers(orders=counted) if weighed else {})
 
 
 async def _answer(request: web.Request, route: Route | None, exchange: Exchange, limits: Limits) -> Any:
@@ -49,11 +51,14 @@ async def _answer(request: web.Request, route: Route | None, exchange: Exchange,
     body = await _body(request)
     params = _params(query, body)
     own = request.path.startswith("/qt/")
-    if not own:
+    if route.bucket:
+        limits.count_bucket(route.bucket)
+    elif not own:
         limits.count_weight(route.weight(params))
     if route.access is not Access.PUBLIC:
         check_key(request.headers.get("X-MBX-APIKEY"), exchange.config.api_key)
     if route.access is Access.SIGNED:
+        required(params, "timestamp")
         check_signature(query, body, exchange.config.api_secret)
         check_time(params, exchange.clock)
     if route.orders:

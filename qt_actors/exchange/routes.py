@@ -32,12 +32,14 @@ class Route(NamedTuple):
         weight: request weight, by parameters.
         orders: what it counts on the ten-second and on the minute limit; empty for nothing.
         answer: makes the reply.
+        bucket: the limit of its own that it counts on instead of request weight (limits.BUCKETS); "" for none.
     """
 
     access: Access
     weight: Weight
     orders: tuple[int, int] | tuple[()]
     answer: Callable[[Exchange, dict[str, str]], Any]
+    bucket: str = ""
 
 
 def _flat(weight: int) -> Weight:
@@ -91,12 +93,44 @@ def _exchange_info(exchange: Exchange, _params: Params) -> dict[str, Any]:
     """The exchangeInfo document of this moment, with the configured limits."""
     exchange.catch_up()
     info = exchange.engine.exchange_info(exchange.clock.now_ms())
-    limits = {"REQUEST_WEIGHT1": exchange.config.request_weight_max, "ORDERS1": exchange.config.orders_minute_max,
-              "ORDERS10": exchange.config.orders_ten_seconds_max}  # fmt: skip
-    told = [
-        {**limit, "limit": limits[f"{limit['rateLimitType']}{limit['intervalNum']}"]} for limit in info["rateLimits"]
+    return {**info, "rateLimits": exchange.config.rate_limits()}
+
+
+def _order_limits(exchange: Exchange, _params: Params) -> list[dict[str, Any]]:
+    return [limit for limit in reversed(exchange.config.rate_limits()) if limit["rateLimitType"] == "ORDERS"]
+
+
+def _sign_contract(_exchange: Exchange, _params: Params) -> dict[str, Any]:
+    """The agreement that TradFi contracts need; there are none here, so that nothing depends on it."""
+    return {"code": 200, "msg": "success"}
+
+
+def _trading_schedule(exchange: Exchange, _params: Params) -> dict[str, Any]:
+    """Sessions of TradFi markets, of which there are none here: every symbol trades around the clock."""
+    return {"updateTime": exchange.clock.now_ms(), "marketSchedules": {}}
+
+
+def _coins(exchange: Exchange, _params: Params) -> list[dict[str, Any]]:
+    """`GET /sapi/v1/capital/config/getall`, which ccxt asks for its currencies: the futures assets, no networks."""
+    return [
+        {
+            "coin": row["asset"],
+            "name": row["asset"],
+            "depositAllEnable": False,
+            "withdrawAllEnable": False,
+            "free": "0",
+            "locked": "0",
+            "freeze": "0",
+            "withdrawing": "0",
+            "ipoing": "0",
+            "ipoable": "0",
+            "storage": "0",
+            "isLegalMoney": False,
+            "trading": True,
+            "networkList": [],
+        }
+        for row in exchange.engine.exchange_info(0)["assets"]
     ]
-    return {**info, "rateLimits": told}
 
 
 def _create_key(exchange: Exchange, _params: Params) -> dict[str, str]:
@@ -149,13 +183,16 @@ _MARKET_DATA: Final[dict[str, tuple[Weight, Callable[[Any, Params], Any]]]] = {
     "v1/markPriceKlines": (_kline_weight, kline_replies.priceless_volume_klines),
     "v1/indexPriceKlines": (_kline_weight, kline_replies.priceless_volume_klines),
     "v1/premiumIndex": (_by_symbol(1, 10), market_replies.premium_index),
-    "v1/fundingRate": (_flat(0), market_replies.funding_rates),
-    "v1/fundingInfo": (_flat(0), market_replies.funding_info),
     "v1/ticker/24hr": (_by_symbol(1, 40), market_replies.day_ticker),
     "v1/ticker/price": (_by_symbol(1, 2), market_replies.price_ticker),
     "v2/ticker/price": (_by_symbol(1, 2), market_replies.price_ticker),
     "v1/ticker/bookTicker": (_by_symbol(2, 5), market_replies.book_ticker),
     "v1/openInterest": (_flat(1), market_replies.open_interest),
+}
+
+_OWN_BUCKET: Final[dict[str, tuple[str, Callable[[Any, Params], Any]]]] = {
+    "/fapi/v1/fundingRate": ("funding", market_replies.funding_rates),
+    "/fapi/v1/fundingInfo": ("funding", market_replies.funding_info),
 }
 
 # method, path, weight, orders, engine method
@@ -175,6 +212,7 @@ _TRADING: Final[tuple[tuple[str, str, Weight, tuple[int, int] | tuple[()], str],
     ("GET", "v1/allOrders", _flat(5), (), "all_orders"),
     ("GET", "v1/userTrades", _flat(5), (), "user_trades"),
     ("GET", "v1/forceOrders", _by_symbol(20, 50), (), "force_orders"),
+    ("GET", "v1/orderAmendment", _flat(1), (), "order_amendments"),
     ("POST", "v1/algoOrder", _flat(0), (1, 1), "place_algo_order"),
     ("DELETE", "v1/algoOrder", _flat(1), (), "cancel_algo_order"),
     ("GET", "v1/algoOrder", _flat(1), (), "query_algo_order"),
@@ -195,22 +233,30 @@ _TRADING: Final[tuple[tuple[str, str, Weight, tuple[int, int] | tuple[()], str],
     ("POST", "v1/leverage", _flat(1), (), "set_leverage"),
     ("POST", "v1/marginType", _flat(1), (), "set_margin_type"),
     ("POST", "v1/positionMargin", _flat(1), (), "position_margin"),
+    ("GET", "v1/positionMargin/history", _flat(1), (), "margin_history"),
     ("GET", "v1/positionSide/dual", _flat(30), (), "get_position_side"),
     ("POST", "v1/positionSide/dual", _flat(1), (), "set_position_side"),
     ("GET", "v1/multiAssetsMargin", _flat(30), (), "get_multi_assets"),
     ("POST", "v1/multiAssetsMargin", _flat(1), (), "set_multi_assets"),
+    ("GET", "v1/feeBurn", _flat(30), (), "get_fee_burn"),
+    ("POST", "v1/feeBurn", _flat(1), (), "set_fee_burn"),
+    ("GET", "v1/apiTradingStatus", _by_symbol(1, 10), (), "trading_status"),
     ("GET", "v1/adlQuantile", _flat(5), (), "adl_quantile"),
 )
 
 
 def _table() -> dict[tuple[str, str], Route]:
-    public = Access.PUBLIC
+    public, signed = Access.PUBLIC, Access.SIGNED
     table = {
         ("GET", "/api/v3/ping"): Route(public, _flat(1), (), _ping),
         ("GET", "/api/v3/time"): Route(public, _flat(1), (), _time),
         ("GET", "/fapi/v1/ping"): Route(public, _flat(1), (), _ping),
         ("GET", "/fapi/v1/time"): Route(public, _flat(1), (), _time),
         ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), (), _exchange_info),
+        ("GET", "/sapi/v1/capital/config/getall"): Route(signed, _flat(10), (), _coins),
+        ("GET", "/fapi/v1/tradingSchedule"): Route(public, _flat(5), (), _trading_schedule),
+        ("POST", "/fapi/v1/stock/contract"): Route(signed, _flat(50), (), _sign_contract),
+        ("GET", "/fapi/v1/rateLimit/order"): Route(signed, _flat(1), (), _order_limits),
         ("GET", "/fapi/v1/historicalTrades"): Route(Access.KEY, _flat(20), (), _market(market_replies.trades)),
         ("POST", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), (), _create_key),
         ("PUT", "/fapi/v1/listenKey"): Route(public, _flat(1), (), _extend_key),
@@ -221,8 +267,10 @@ def _table() -> dict[tuple[str, str], Route]:
     }
     for path, (weight, answer) in _MARKET_DATA.items():
         table["GET", f"/fapi/{path}"] = Route(public, weight, (), _market(answer))
+    for path, (bucket, answer) in _OWN_BUCKET.items():
+        table["GET", path] = Route(public, _flat(0), (), _market(answer), bucket)
     for method, path, weight, orders, name in _TRADING:
-        table[method, f"/fapi/{path}"] = Route(Access.SIGNED, weight, orders, _engine(name))
+        table[method, f"/fapi/{path}"] = Route(signed, weight, orders, _engine(name))
     return table
 
 

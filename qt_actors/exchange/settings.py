@@ -11,6 +11,7 @@ from qt_actors.exchange.core import Core
 from qt_actors.exchange.errors import refusal
 from qt_actors.exchange.exposure import Margin
 from qt_actors.exchange.figures import ZERO, floor_money, money, plain
+from qt_actors.exchange.state import MarginMove
 
 Params = Mapping[str, str]
 Reply = dict[str, Any]
@@ -114,6 +115,16 @@ class Settings:
             if amount > position.isolated_wallet - bound:
                 raise refusal(-4051)
         self._account.move_margin(position, amount if direction == 1 else -amount)
+        core.state.margin_moves.append(
+            MarginMove(
+                symbol=symbol,
+                type=direction,
+                amount=amount,
+                asset=rules.margin_asset,
+                position_side=side,
+                time_ms=core.now,
+            )
+        )
         return {
             "amount": float(floor_money(amount)),
             "code": 200,
@@ -160,6 +171,17 @@ class Settings:
             raise refusal(-4170)
         core.state.multi_assets = on
         core.emit(events.multi_assets_update(on, core.now))
+        return SUCCESS
+
+    def fee_burn(self) -> Reply:
+        """GET feeBurn."""
+        return {"feeBurn": self._core.state.fee_burn}
+
+    def set_fee_burn(self, wire: Params) -> Reply:
+        """POST feeBurn; an account without BNB goes on paying in the margin asset, as on Binance."""
+        params.required(wire, "feeBurn")
+        self._core.state.fee_burn = params.boolean(wire, "feeBurn")
+        self._core.changed()
         return SUCCESS
 
     def symbol_config(self, wire: Params) -> list[Reply]:

@@ -182,6 +182,33 @@ class Income(msgspec.Struct, kw_only=True, frozen=True, array_like=True):
     trade_id: int = 0
 
 
+class Amendment(msgspec.Struct, kw_only=True, frozen=True, array_like=True):
+    """One change of an open order: price and quantity before and after, `count` of the order's changes so far."""
+
+    amendment_id: int
+    order_id: int
+    symbol: str
+    client_order_id: str
+    price_before: Decimal
+    price_after: Decimal
+    quantity_before: Decimal
+    quantity_after: Decimal
+    price_match: str
+    count: int
+    time_ms: int
+
+
+class MarginMove(msgspec.Struct, kw_only=True, frozen=True, array_like=True):
+    """Margin that the user added (type 1) to or took (type 2) from an isolated position."""
+
+    symbol: str
+    type: int
+    amount: Decimal
+    asset: str
+    position_side: str
+    time_ms: int
+
+
 class State(msgspec.Struct, kw_only=True):
     """The account. Invariant: wallets[a] == income_dropped[a] + sum of income of asset a, exactly."""
 
@@ -200,6 +227,10 @@ class State(msgspec.Struct, kw_only=True):
     algo_orders: dict[int, AlgoOrder] = {}
     trades: list[Trade] = []
     income: list[Income] = []
+    amendments: list[Amendment] = []
+    margin_moves: list[MarginMove] = []
+    fee_burn: bool = False
+    """Whether fees shall be paid in BNB; the account holds none, so that they are paid in the margin asset."""
     income_dropped: dict[str, Decimal] = {}
     """Sum of the income rows that retention has removed."""
     quotes: dict[str, Quote] = {}

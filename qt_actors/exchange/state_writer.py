@@ -48,6 +48,7 @@ class StateWriter:
         self._done: dict[int, bytes] = {}
         self._trades = _Rows()
         self._income = _Rows()
+        self._amendments = _Rows()
 
     def encode(self, state: State) -> bytes:
         """The state as MessagePack."""
@@ -57,6 +58,7 @@ class StateWriter:
         written["algo_orders"] = self._orders(state.algo_orders, known)
         written["trades"] = self._trades.encoded(state.trades, self._encoder)
         written["income"] = self._income.encoded(state.income, self._encoder)
+        written["amendments"] = self._amendments.encoded(state.amendments, self._encoder)
         return self._encoder.encode(written)
 
     def _orders(self, orders: Mapping[int, Order] | Mapping[int, AlgoOrder], known: Mapping[int, bytes]) -> msgspec.Raw:

@@ -90,7 +90,7 @@ def test_every_route_answers_json_in_binance_s_shape_to_an_empty_request(served:
                 if path.startswith("/qt/"):
                     continue
                 status, reply, headers = await ask(session, method, path)
-                assert "X-MBX-USED-WEIGHT-1M" in headers
+                assert ("X-MBX-USED-WEIGHT-1M" in headers) == (not route.bucket), path
                 if route.access is Access.SIGNED:
                     assert (status, reply["code"]) == (400, -1102), path
                 else:
@@ -106,6 +106,23 @@ def test_every_signed_read_answers_when_it_is_signed(served: ServedExchange) -> 
                 if method == "GET" and route.access is Access.SIGNED:
                     status, reply = await signed(session, method, path, symbol="BTCUSDT")
                     assert status == 200 or reply["code"] == -1102, (path, reply)
+
+    asyncio.run(check())
+
+
+def test_limits_of_the_account_are_told_and_what_clients_touch_on_their_way_is_there(served: ServedExchange) -> None:
+    async def check() -> None:
+        async with at(served) as session:
+            status, limits = await signed(session, "GET", "/fapi/v1/rateLimit/order")
+            assert status == 200
+            assert [(row["interval"], row["intervalNum"], row["limit"]) for row in limits] == [
+                ("SECOND", 10, 10**6), ("MINUTE", 1, 10**6),
+            ]  # fmt: skip
+            assert (await signed(session, "GET", "/sapi/v1/capital/config/getall"))[1][0]["coin"] == "USDT"
+            assert (await signed(session, "POST", "/fapi/v1/stock/contract"))[1] == {"code": 200, "msg": "success"}
+            untimed = "symbol=BTCUSDT&signature=" + "0" * 64
+            refused = (await ask(session, "GET", f"/fapi/v1/openOrders?{untimed}"))[1]
+            assert (refused["code"], "timestamp" in refused["msg"]) == (-1102, True), "before the signature is judged"
 
     asyncio.run(check())
 

@@ -10,51 +10,7 @@ from typing import Any
 
 import pytest
 
-from qt_actors.exchange.engine import Engine, ExchangeRules, Quote
-
-
-class Desk:
-    """An engine with BTCUSDT at 60,000 (spread 0.2, 2 BTC at the bid, 3 at the ask), its events and a running time."""
-
-    def __init__(self, wallet: str = "10000", rules: ExchangeRules | None = None) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.now_ms = 1_700_000_000_000
-        self.engine = Engine(
-            rules or ExchangeRules.default(), wallet=Decimal(wallet), now_ms=self.now_ms, emit=self.events.append
-        )
-        self.quote("60000")
-        self.engine.advance(self.now_ms)
-
-    def quote(self, last: str, mark: str | None = None, spread: str = "0.2", symbol: str = "BTCUSDT") -> None:
-        self.now_ms += 1000
-        price, half = Decimal(last), Decimal(spread) / 2
-        index = Decimal(mark or last)
-        self.engine.quote(
-            Quote(symbol, self.now_ms, price, index, index, price - half, price + half, Decimal(2), Decimal(3))
-        )
-
-    def order(self, side: str, quantity: str, price: str | None = None, **more: str) -> dict[str, Any]:
-        wire = {"symbol": "BTCUSDT", "side": side, "type": "LIMIT" if price else "MARKET", "quantity": quantity}
-        if price:
-            wire |= {"price": price, "timeInForce": "GTC"}
-        return self.engine.place_order({**wire, **more}, self.now_ms)
-
-    def algo(self, side: str, kind: str, **more: str) -> dict[str, Any]:
-        wire = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": side, "type": kind}
-        return self.engine.place_algo_order({**wire, **more}, self.now_ms)
-
-    def held(self) -> Decimal:
-        rows = self.engine.position_risk_v2({"symbol": "BTCUSDT"}, self.now_ms)
-        return sum((Decimal(row["positionAmt"]) for row in rows), Decimal(0))
-
-    def kinds(self) -> list[str]:
-        """Events as short names, oldest first: `ORDER_TRADE_UPDATE NEW`, `ALGO_UPDATE TRIGGERED`, `TRADE_LITE`."""
-        names = []
-        for event in self.events:
-            body = event.get("o", {})
-            detail = body.get("x") if event["e"] == "ORDER_TRADE_UPDATE" else body.get("X", "")
-            names.append(f"{event['e']} {detail}".strip())
-        return names
+from tests.exchange_desk import Desk
 
 
 Shape = dict[str, str]
@@ -192,6 +148,17 @@ def test_account_replies_have_the_recorded_shape(samples: Path) -> None:
     bracket, theirs = engine.leverage_bracket(wire, now)[0], reply_of(samples, "Account/GetBrackets.txt")[0]
     compare(bracket, theirs, gone={"notionalCoef"})
     compare(bracket["brackets"][0], theirs["brackets"][0])
+    status, theirs = engine.trading_status({}, now), reply_of(samples, "Account/GetTradingStatus.txt")
+    compare(status, theirs)
+    compare(engine.get_fee_burn({}, now), reply_of(samples, "Account/GetBnbBurnStatus.txt"))
+    compare(engine.set_fee_burn({"feeBurn": "true"}, now), reply_of(samples, "Account/SetBnbBurnStatus.txt"))
+    compare(engine.get_multi_assets({}, now), reply_of(samples, "Account/GetMultiAssetsMode.txt"))
+    config = json.loads((samples / "nautilus/http_responses/http_futures_account_symbol_config.json").read_text())
+    compare(engine.symbol_config(wire, now)[0], config[0])
+    rates = reply_of(samples, "Account/GetUserCommissionRate.txt")
+    compare(engine.commission_rate(wire, now), rates, newer={"rpiCommissionRate"})
+    adl, theirs = engine.adl_quantile(wire, now)[0], reply_of(samples, "Account/GetPositionAdlQuantileEstimation.txt")
+    compare(adl, theirs[0])
     reply = engine.set_leverage({**wire, "leverage": "21"}, now)
     compare(reply, reply_of(samples, "Account/ChangeInitialLeverage.txt"))
 
@@ -206,6 +173,16 @@ def test_history_replies_have_the_recorded_shape(samples: Path) -> None:
     compare(trade, reply_of(samples, "Trading/GetUserTrades.txt")[0], newer={"pair", "baseQty", "marginAsset"})
     income = desk.engine.income({"incomeType": "COMMISSION"}, desk.now_ms)[0]
     assert set(income) == set(reply_of(samples, "Account/GetIncomeHistory.txt")[1])
-    placed = desk.order("BUY", "0.1", "59000")
+    placed = desk.order("BUY", "0.1", "59000", newClientOrderId="b")
+    change = {"symbol": "BTCUSDT", "side": "BUY", "origClientOrderId": "b", "quantity": "0.1", "price": "59001"}
+    desk.engine.modify_order(change, desk.now_ms)
+    named = {"symbol": "BTCUSDT", "origClientOrderId": "b"}
+    amended, theirs = desk.engine.order_amendments(named, desk.now_ms)[0], "Trading/GetOrderEditHistory.txt"
+    compare(amended, reply_of(samples, theirs)[0])
+    compare(amended["amendment"], reply_of(samples, theirs)[0]["amendment"])
+    armed = desk.engine.countdown_cancel_all({"symbol": "BTCUSDT", "countdownTime": "100000"}, desk.now_ms)
+    compare(armed, reply_of(samples, "Trading/CancelAllOrdersAfterTimeout.txt"))
+    cancelled = desk.engine.cancel_all_orders({"symbol": "BTCUSDT"}, desk.now_ms)
+    compare(cancelled, reply_of(samples, "Trading/CancelAllOrders.txt"))
     gone = {"activatePrice", "priceRate"}
     compare(placed, reply_of(samples, "Trading/PlaceOrder.txt"), gone=gone | {"avgPrice", "cumQuote"})

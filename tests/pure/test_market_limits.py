@@ -129,6 +129,20 @@ def test_going_on_after_429_is_a_ban_that_grows() -> None:
     assert int(caught.value.msg.split("banned until ")[1].split(".")[0]) == wall.ms + 240_000
 
 
+def test_funding_requests_fill_a_bucket_of_their_own_for_five_minutes() -> None:
+    wall = Wall()
+    limits = Limits(wall.read)
+    for _ in range(500):
+        limits.count_bucket("funding")
+    with refused(-1003) as caught:
+        limits.count_bucket("funding")
+    assert caught.value.http_status == 429
+    limits.count_bucket("data")
+    assert limits.headers(orders=False) == {"X-MBX-USED-WEIGHT-1M": "0"}
+    wall.ms = (wall.ms // 300_000 + 1) * 300_000
+    limits.count_bucket("funding")
+
+
 def test_orders_count_on_both_windows_and_a_refused_one_counts_on_none() -> None:
     wall = Wall()
     limits = Limits(wall.read, orders_minute_max=8, orders_ten_seconds_max=6)
