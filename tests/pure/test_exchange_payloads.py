@@ -12,7 +12,6 @@ import pytest
 
 from tests.exchange_desk import Desk
 
-
 Shape = dict[str, str]
 
 
