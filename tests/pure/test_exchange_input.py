@@ -25,8 +25,8 @@ algoId batchOrders orderIdList origClientOrderIdList startTime endTime limit pag
 amount feeBurn autoCloseType dualSidePosition multiAssetsMargin countdownTime
 goodTillDate priceMatch selfTradePreventionMode modifyId"""
 TELLING = """BTCUSDT BUY SELL LIMIT MARKET STOP_MARKET TRAILING_STOP_MARKET STOP CONDITIONAL GTC IOC GTD true false LONG
-BOTH 0 1 -1 2 0.01 59000 61000 60000 99999999999999999999 0.00000000000000000001 1700000000000 ISOLATED CROSSED LIQUIDATION
-ADL
+BOTH 0 1 -1 2 0.01 59000 61000 60000 99999999999999999999 0.00000000000000000001 1700000000000 ISOLATED CROSSED
+LIQUIDATION ADL
 [] [1] [null] {} [{}] [[]] [{"symbol":null}] [1e999] QUEUE_20 OPPONENT NONE 999999999999999999"""
 VALUES = st.one_of(st.sampled_from(TELLING.split()), st.text(max_size=40))
 GOOD = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01", "algoType": "CONDITIONAL"}
