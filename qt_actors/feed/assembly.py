@@ -34,6 +34,7 @@ class Assembly:
         self._row_of = {symbol: row for row, symbol in enumerate(symbols)}
         self._told: list[HistoryReady | BarsClosed] = []
         self._asks: list[Ask] = []
+        self._amended = False
         self.ask_backfill()
 
     @property
@@ -62,8 +63,8 @@ class Assembly:
         """Take bars; those of symbols outside the universe are ignored."""
         row_of = self._row_of
         for symbol, open_ms, bar in rows:
-            if symbol in row_of:
-                self.grid.hear(row_of[symbol], open_ms, bar, now_ms, streamed=streamed)
+            if symbol in row_of and self.grid.hear(row_of[symbol], open_ms, bar, now_ms, streamed=streamed) == "late":
+                self._amended = True
 
     def loaded(self, symbol: str, *, failed: bool) -> None:
         """A REST answer for one symbol is complete."""
@@ -84,7 +85,7 @@ class Assembly:
             return
         grid = self.grid
         while grid.begun() and not grid.missing().size:
-            self._tell(grid.take())
+            self._tell_next()
         self.waiting = self.waiting or grid.begun()
         if grid.newest_ms > grid.next_ms:
             self.repair(now_ms)
@@ -99,11 +100,17 @@ class Assembly:
             self._asks.append(ask)
 
     def deadline(self, now_ms: int) -> bool:
-        """Tell the next bar without those who still lack it; False when nobody has it: then it is asked for again."""
+        """Tell the next bar without those who still lack it, and ask for theirs once more.
+
+        False when nobody has it: then it is asked for again.
+        """
         if not self.ready or not self.waiting:
             return True
         if self.grid.begun():
-            self._tell(self.grid.take())
+            lacking, open_ms = [self.grid.symbols[row] for row in self.grid.missing()], self.grid.next_ms
+            self._tell_next()
+            if (ask := self.repairs.ask_once_more(lacking, open_ms)) is not None:
+                self._asks.append(ask)
             self.advance(now_ms)
             return True
         self.repairs.again()
@@ -121,9 +128,13 @@ class Assembly:
         self._told.append(self.grid.history())
         self._say(self.grid.newest_bar(), replayed=True)
 
-    def _tell(self, bars: Floats) -> None:
+    def _tell_next(self) -> None:
+        """Tell the next bar; when a late one has filled a hole since the last, the amended history before it."""
+        if self._amended:
+            self._told.append(self.grid.history())
+            self._amended = False
         self.waiting = False
-        self._say(bars, replayed=False)
+        self._say(self.grid.take(), replayed=False)
 
     def _say(self, bars: Floats, *, replayed: bool) -> None:
         grid = self.grid

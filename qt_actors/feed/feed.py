@@ -2,7 +2,8 @@
 
 Owns: the grid of closed bars (512 of each symbol), the market streams.
 Hears: the universe, bars and quotes of the streams, bars by REST, requests for history.
-Says: the history once it is whole, then every closed bar of all symbols as one batch; quotes.
+Says: the history once it is whole, then every closed bar of all symbols as one batch; the history again before the
+    next bar when a late one has filled a hole in it; quotes.
 Never: tells a bar twice, out of order, or before it has closed; waits longer than its deadline for a single symbol.
 On restart: asks for the universe, opens the streams, fills the history again; the newest bar is told as replayed.
 """

@@ -90,6 +90,15 @@ class Repairs:
         behind = (now_ms - grid.next_ms) // grid.interval_ms
         return Ask(tuple(names), grid.next_ms, min(max(behind, 1), BARS_MAX))
 
+    def ask_once_more(self, symbols: list[str], open_ms: int) -> Ask | None:
+        """A bar was told without these: it fills the hole when it comes; None when all are asked already."""
+        names = tuple(name for name in symbols if name not in self._open)
+        if not names:
+            return None
+        self._open.update(dict.fromkeys(names))
+        self.asked += len(names)
+        return Ask(names, open_ms, 1)
+
     def answered(self, symbol: str) -> None:
         """A symbol's answer came."""
         self._open.pop(symbol, None)

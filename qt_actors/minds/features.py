@@ -1,7 +1,7 @@
 """Features: one batch for all symbols and all models, from every closed bar.
 
 Owns: the streaming indicator handles and the window ring of every symbol.
-Hears: history (once, and after a restart on request), closed bars.
+Hears: history (once, after a restart on request, and whenever a late bar has filled a hole in it), closed bars.
 Says: feature batches to the models, the ensemble and the regime.
 Never: looks at a bar that is still forming.
 On restart: asks the feed for its history; handles cannot be saved and are opened again.

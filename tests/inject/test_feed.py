@@ -37,6 +37,14 @@ def values(symbol: str, n: int) -> list[float]:
     return [close - 0.1, close + 1.0, close - 1.0, close, 5.0]
 
 
+empty: dict[str, Any] = {
+    "interval": "1h",
+    "open_time_ms": np.zeros(0, dtype=np.int64),
+    "ohlcv": np.zeros((0, 5)),
+}
+"""What REST answers when it has no such bar yet."""
+
+
 def update(*rows: tuple[str, int]) -> BarUpdate:
     return BarUpdate(
         symbols=tuple(symbol for symbol, _ in rows),
@@ -179,6 +187,27 @@ def test_a_symbol_that_nobody_has_is_waited_for_no_longer_than_the_deadline(hous
     assert np.isnan(late.ohlcv[1]).all()
     house.tell(update(("ETHUSDT", HISTORY)))
     assert house.bars() == [HISTORY - 1, HISTORY]
+
+
+def test_a_bar_that_comes_after_its_deadline_is_in_the_history_told_before_the_next_bar(house: House) -> None:
+    house.run_to(HISTORY)
+    house.tell(update(("BTCUSDT", HISTORY)))
+    house.runtime.run_for(REPAIR_MS + 1)
+    house.tell(*[BarsLoaded(**{**empty, "symbol": symbol}) for ask in house.asks() for symbol in ask.symbols])
+    house.runtime.run_for(DEADLINE_MS)
+    (again,) = house.asks()
+    assert (again.symbols, again.since_ms, again.limit) == (("ETHUSDT",), BEGIN + HISTORY * HOUR, 1)
+    house.serve(again)
+    for n in (HISTORY + 1, HISTORY + 2):
+        house.run_to(n)
+        house.tell(update(*((symbol, n) for symbol in SYMBOLS)))
+    told = [m for m in house.features.heard if isinstance(m, HistoryReady | BarsClosed)]
+    assert [type(m) for m in told] == [HistoryReady, BarsClosed, BarsClosed, HistoryReady, BarsClosed, BarsClosed]
+    amended = told[3]
+    assert isinstance(amended, HistoryReady)
+    assert int(amended.open_time_ms[-1]) == BEGIN + HISTORY * HOUR
+    assert not np.isnan(amended.ohlcv).any()
+    assert house.bars() == list(range(HISTORY - 1, HISTORY + 3)), "no bar is told twice"
 
 
 def test_with_a_dead_stream_rest_alone_keeps_the_bars_coming(house: House) -> None:

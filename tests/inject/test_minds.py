@@ -286,6 +286,21 @@ def test_features_after_a_restart_equal_those_without_one(features):
     np.testing.assert_allclose(again.features, straight.features, rtol=1e-4, atol=1e-5)
 
 
+def test_a_late_bar_told_with_the_history_is_in_the_next_bars_features_and_decides_nothing_twice(features):
+    lacking = msgspec.structs.replace(bar(300), ohlcv=bar(300).ohlcv.copy())
+    lacking.ohlcv[0] = np.nan
+    features.tell(history(300), bar(299), lacking, history(301), bar(301), bar(302))
+    late = features.heard("ensemble", FeatureBatch)
+    assert [(b.close_time_ms - START_MS) // HOUR_MS for b in late] == [300, 301, 302, 303]
+    assert not late[1].eligible[0]
+    features.tell(history(301), bar(300), bar(301), bar(302))
+    whole = features.heard("ensemble", FeatureBatch)[4:]
+    assert [b.close_time_ms for b in whole] == [b.close_time_ms for b in late[1:]]
+    for told, true in zip(late[2:], whole[1:], strict=True):
+        assert np.array_equal(told.features, true.features)
+        assert np.array_equal(told.windows, true.windows)
+
+
 def test_a_hole_in_the_bars_makes_features_ask_for_history_again(features):
     features.tell(history(300), bar(299))
     before = len(features.heard("feed", HistoryRequested))
