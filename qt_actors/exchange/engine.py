@@ -5,10 +5,10 @@ Its endpoints are in endpoints.py. State changes first, the event that tells of 
 else changes. Within one quote: resting orders fill, then conditional orders fire (oldest first), then liquidation is
 judged.
 
-Where the real exchange is not known or is simplified: other participants are a depth model (`quotes.Quote.levels`); a
-stop held back by priceProtect goes on waiting; a reducing order larger than the position is cut to it, and a resting
-one that shrinks is told as AMENDMENT with er 4; a liquidation closes a position whole and expires the symbol's
-conditional orders; multi-assets mode counts every asset at par; MARGIN_CALL, which is advisory, is not sent.
+Where the real exchange is not known or is simplified: other participants are a depth model (`quotes.Quote.levels`) and
+a place in the queue behind what it displays (`matching`); a stop held back by priceProtect goes on waiting; a reducing
+order larger than the position is cut to it, and a resting one that shrinks is told as AMENDMENT with er 4; multi-assets
+mode counts every asset at par; fees are those of VIP 0 in the margin asset, without BNB; nobody is deleveraged.
 """
 
 from __future__ import annotations

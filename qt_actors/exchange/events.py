@@ -116,6 +116,26 @@ def account_update(
     return {"e": "ACCOUNT_UPDATE", "T": now_ms, "E": now_ms, "a": body}
 
 
+def margin_call(cross_wallet: Decimal | None, now_ms: int, positions: Iterable[Event]) -> Event:
+    """MARGIN_CALL; `cross_wallet` is named for a cross pool only."""
+    cross = {} if cross_wallet is None else {"cw": plain(money(cross_wallet))}
+    return {"e": "MARGIN_CALL", "E": now_ms, **cross, "p": list(positions)}
+
+
+def called_position(position: Position, mark: Decimal, unrealized: Decimal, maintenance: Decimal, kind: str) -> Event:
+    """An element of MARGIN_CALL `p`; `kind` is CROSSED or ISOLATED."""
+    return {
+        "s": position.symbol,
+        "ps": position.side,
+        "pa": plain(position.qty),
+        "mt": kind,
+        "iw": plain(position.isolated_wallet),
+        "mp": plain(mark),
+        "up": plain(money(unrealized)),
+        "mm": plain(money(maintenance)),
+    }
+
+
 def leverage_update(symbol: str, leverage: int, now_ms: int) -> Event:
     """ACCOUNT_CONFIG_UPDATE of a symbol's leverage."""
     return {"e": "ACCOUNT_CONFIG_UPDATE", "E": now_ms, "T": now_ms, "ac": {"s": symbol, "l": leverage}}

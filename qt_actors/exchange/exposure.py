@@ -76,6 +76,9 @@ class Margin:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._reckoned = -1
+        self._pools: dict[str, tuple[Decimal, Decimal]] = {}
+        self._legs: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
 
     def leg(self, position: Position) -> margin.Leg:
         """A position at its mark price."""
@@ -189,6 +192,37 @@ class Margin:
         legs = [self.leg(held) for held in self.pool(position)]
         equity = self.backing(position) + sum((leg.unrealized for leg in legs), ZERO)
         return equity, sum((leg.maintenance for leg in legs), ZERO)
+
+    def pool_name(self, position: Position) -> str:
+        """Names the margin pool of a position: itself when isolated, else the asset, or "" for all assets pooled."""
+        core = self._core
+        if core.setting(position.symbol).isolated:
+            return f"{position.symbol}|{position.side}"
+        return "" if core.state.multi_assets else core.rules_of(position.symbol).margin_asset
+
+    def running_health(self, position: Position) -> tuple[Decimal, Decimal]:
+        """`health`, kept from quote to quote: until the account changes, only this symbol's mark price can move it."""
+        core = self._core
+        if self._reckoned != core.state.revision:
+            self._reckoned = core.state.revision
+            self._pools.clear()
+            self._legs.clear()
+        name = self.pool_name(position)
+        known = self._pools.get(name)
+        if known is None:
+            for held in self.pool(position):
+                leg = self.leg(held)
+                self._legs[held.symbol, held.side] = leg.unrealized, leg.maintenance
+            self._pools[name] = self.health(position)
+            return self._pools[name]
+        equity, maintenance = known
+        for held in core.positions_of(position.symbol):
+            if held.qty and self.pool_name(held) == name:
+                leg, (profit, bound) = self.leg(held), self._legs[held.symbol, held.side]
+                here = self._legs[held.symbol, held.side] = leg.unrealized, leg.maintenance
+                equity, maintenance = equity + here[0] - profit, maintenance + here[1] - bound
+        self._pools[name] = equity, maintenance
+        return equity, maintenance
 
     def liquidation_price(self, position: Position) -> Decimal:
         """Mark price at which the position would be liquidated, 0 if none."""

@@ -1,21 +1,26 @@
 """Forced closing: what happens when a margin pool's balance falls to its maintenance margin.
 
-A pool is one isolated position, or all cross positions of a margin asset. Steps, after a quote of a held symbol:
-1. The pool's open orders expire (er 5), conditional orders of the liquidated symbol too.
+A pool is one isolated position, or all cross positions of a margin asset. When maintenance reaches 80 % of the balance
+a MARGIN_CALL is sent, once until it has been below again (the threshold is Binance's warning level; the event is
+advisory). When it reaches the balance, after a quote of a held symbol:
+1. The pool's open orders expire (er 5).
 2. The position (in a cross pool the one losing most first) is closed by an IOC LIMIT order `autoclose-…` at its
-   bankruptcy price, filled from the depth; execution type CALCULATED, REALIZED_PNL and taker COMMISSION booked.
-3. What the depth did not take is taken over at the bankruptcy price.
-4. The liquidation fee (liquidationFee x notional, at most what is left of the pool) is booked as INSURANCE_CLEAR; a
-   pool that ended below zero is made whole by the insurance fund through a row of the same type.
-A cross pool repeats from 2 while it is still under maintenance.
-Simplification against the real exchange: large positions are not closed bracket by bracket but whole.
+   bankruptcy price for all of it, filled from the depth; execution type CALCULATED, REALIZED_PNL and taker COMMISSION
+   booked.
+3. If the pool is carried again, the order's remainder expires and what is left of the position stays. Otherwise the
+   remainder is taken over at the bankruptcy price.
+4. The liquidation fee (liquidationFee x closed notional, at most what is left: of the closed part's own margin when
+   isolated, of the pool when crossed) is booked as INSURANCE_CLEAR; a pool that ended below zero is made whole by the
+   insurance fund through a row of the same type. Conditional orders of a closed position expire.
+A pool repeats from 2 while it is still under maintenance.
 """
 
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
 
-from qt_actors.exchange import margin
+from qt_actors.exchange import events, margin
 from qt_actors.exchange.account import TAKER_FEE, Account
 from qt_actors.exchange.algo_orders import AlgoOrders
 from qt_actors.exchange.core import Core
@@ -23,6 +28,9 @@ from qt_actors.exchange.exposure import Margin
 from qt_actors.exchange.figures import ZERO, money
 from qt_actors.exchange.matching import Matching, sweep
 from qt_actors.exchange.state import Order, Position
+
+CALL_RATIO: Final = Decimal("0.8")
+"""Maintenance margin / margin balance at which MARGIN_CALL is sent."""
 
 
 class Liquidation:
@@ -36,11 +44,42 @@ class Liquidation:
         self._algos = algos
 
     def watch(self, symbol: str) -> None:
-        """Liquidate what the symbol's new mark price no longer carries."""
+        """Judge the symbol's positions at its new mark price: warn, or liquidate what it no longer carries."""
         core = self._core
-        for position in core.positions_of(symbol):
-            if position.qty and self._fails(position):
+        positions = [position for position in core.positions_of(symbol) if position.qty]
+        if core.state.called:
+            self._forget_calls()
+        for position in positions:
+            if not position.qty:
+                continue
+            equity, maintenance = self._margin.running_health(position)
+            if equity <= maintenance:
                 self._liquidate_pool(position)
+            elif maintenance >= CALL_RATIO * equity:
+                self._call(position)
+            elif core.state.called:
+                core.state.called.pop(self._margin.pool_name(position), None)
+
+    def _forget_calls(self) -> None:
+        """Pools without a position are called anew when there is one again."""
+        held = {self._margin.pool_name(position) for position in self._core.open_positions()}
+        called = self._core.state.called
+        for name in [name for name in called if name not in held]:
+            del called[name]
+
+    def _call(self, position: Position) -> None:
+        """Emit MARGIN_CALL with the pool's positions, unless that was done."""
+        core, name = self._core, self._margin.pool_name(position)
+        if name in core.state.called:
+            return
+        core.state.called[name] = core.now
+        isolated = core.setting(position.symbol).isolated
+        rows = []
+        for held in self._pool(position):
+            leg = self._margin.leg(held)
+            kind = "ISOLATED" if isolated else "CROSSED"
+            rows.append(events.called_position(held, leg.mark, leg.unrealized, leg.maintenance, kind))
+        core.emit(events.margin_call(None if isolated else self._margin.backing(position), core.now, rows))
 
     def _fails(self, position: Position) -> bool:
         """Whether the margin balance has come down to the maintenance margin."""
@@ -64,9 +103,10 @@ class Liquidation:
                     self._matching.expire(order, "EXPIRED", "5")
             self._algos.settle(symbol)
         for held in pool:
-            if not self._fails(held):
-                return
-            self._close(held, isolated=isolated)
+            while held.qty:
+                if not self._fails(held):
+                    return
+                self._close(held, isolated=isolated)
 
     def _close(self, position: Position, *, isolated: bool) -> None:
         """Steps 2 to 4 for one position."""
@@ -76,17 +116,18 @@ class Liquidation:
         others = self._margin.others_unrealized(position)
         order = self._order(position, margin.bankruptcy_price(self._margin.leg(position), before, others))
         core.file_order(order)
-        booked = self._execute(order)
-        left = before + booked + others
-        alone = isolated or not any(held.qty for held in self._pool(position))
-        topped_up = -left if alone else ZERO
-        change = -min(left, order.quote * rules.liquidation_fee) if left > 0 else topped_up
-        self._account.post("INSURANCE_CLEAR", rules.margin_asset, money(change), order.symbol)
+        booked = self._execute(order, position)
+        left = before - position.isolated_wallet + booked if isolated else self._margin.health(position)[0]
+        whole = not position.qty and (isolated or not self._pool(position))
+        fee = min(left, order.quote * rules.liquidation_fee) if left > 0 else ZERO
+        change = -money(fee) if left > 0 else money(-left) if whole else ZERO
+        self._account.post("INSURANCE_CLEAR", rules.margin_asset, change, order.symbol)
         if change:
-            self._account.announce(order.symbol, order.position_side, "INSURANCE_CLEAR", money(change))
-        for algo in list(core.open_algos.get(order.symbol, {}).values()):
-            if algo.position_side == order.position_side:
-                self._algos.expire(algo)
+            self._account.announce(order.symbol, order.position_side, "INSURANCE_CLEAR", change)
+        if not position.qty:
+            for algo in list(core.open_algos.get(order.symbol, {}).values()):
+                if algo.position_side == order.position_side:
+                    self._algos.expire(algo)
 
     def _order(self, position: Position, limit: Decimal) -> Order:
         """The exchange's own closing order, its limit on tick no worse than the bankruptcy price."""
@@ -110,22 +151,29 @@ class Liquidation:
             priority=number,
         )
 
-    def _execute(self, order: Order) -> Decimal:
-        """Fill from the depth, then at the limit; returns what was booked (realised profit less commission)."""
+    def _execute(self, order: Order, position: Position) -> Decimal:
+        """Fill from the depth, then take over at the limit unless the pool is carried again.
+
+        Returns what was booked: realised profit less commission.
+        """
         core = self._core
         quote = core.quote_of(order.symbol)
         taken = core.state.taken.get(order.symbol, {}).get(order.side, ZERO)
-        fills = sweep(quote.levels(order.side), order.side, order.quantity, order.price, taken)
-        parts = [(price, part, TAKER_FEE) for price, part in fills]
-        rest = order.quantity - sum((part for _, part in fills), ZERO)
-        if rest:
-            parts.append((order.price, rest, ZERO))
         booked = ZERO
-        for price, part, rate in parts:
-            trade = self._account.book_fill(order, price, part, core.new_id(), maker=False, rate=rate)
+        for price, part in sweep(quote.levels(order.side), order.side, order.quantity, order.price, taken):
+            booked += self._fill(order, price, part, TAKER_FEE)
             self._matching.take(order, part)
-            booked += trade.realized - trade.commission
-            order.status, order.update_ms = ("PARTIALLY_FILLED" if order.remaining else "FILLED"), core.now
-            self._account.announce_fill(order)
-            self._matching.emit_order(order, "CALCULATED", trade)
-        return booked
+        if not order.remaining:
+            return booked
+        if order.executed and not self._fails(position):
+            self._matching.expire(order, "EXPIRED", "2")
+            return booked
+        return booked + self._fill(order, order.price, order.remaining, ZERO)
+
+    def _fill(self, order: Order, price: Decimal, part: Decimal, rate: Decimal) -> Decimal:
+        core = self._core
+        trade = self._account.book_fill(order, price, part, core.new_id(), maker=False, rate=rate)
+        order.status, order.update_ms = ("PARTIALLY_FILLED" if order.remaining else "FILLED"), core.now
+        self._account.announce_fill(order)
+        self._matching.emit_order(order, "CALCULATED", trade)
+        return trade.realized - trade.commission

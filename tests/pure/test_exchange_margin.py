@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qt_actors.exchange.engine import ExchangeRules, Quote
+from qt_actors.exchange.engine import Engine, ExchangeRules, Quote
 from qt_actors.exchange.margin import Leg, bankruptcy_price, liquidation_price
 from tests.exchange_desk import Desk, refused
 
@@ -348,3 +348,67 @@ def test_multi_assets_mode_pools_the_wallets() -> None:
     wire = {"symbol": "BTCUSDT", "marginType": "ISOLATED"}
     assert refused(lambda: desk.engine.set_margin_type(wire, desk.now_ms)) == -4168
     assert refused(lambda: desk.engine.transfer("USDC", Decimal(-2000), desk.now_ms)) == -2018
+
+
+@pytest.mark.parametrize("margin_type", ["CROSSED", "ISOLATED"])
+def test_a_liquidation_ends_when_what_the_book_took_makes_the_rest_safe(margin_type: str) -> None:
+    """The mark is below the liquidation price while 2 of the 6 BTC find a bid at 59,000, and no other bid is good."""
+    desk = Desk("19000")
+    if margin_type == "ISOLATED":
+        desk.engine.set_margin_type({"symbol": "BTCUSDT", "marginType": "ISOLATED"}, desk.now_ms)
+    desk.order("BUY", "6")
+    entry, margin = Decimal(risk(desk)["entryPrice"]), Decimal(risk(desk)["isolatedWallet"])
+    mark = Decimal(risk(desk)["liquidationPrice"]) - 5
+    desk.algo("SELL", "STOP_MARKET", quantity="1", triggerPrice="30000", reduceOnly="true")
+    before = desk.engine.wallet()
+    desk.events.clear()
+    desk.touch("59000", "59000", "62000", mark=str(mark))
+    closing = [event["o"] for event in desk.events if event["e"] == "ORDER_TRADE_UPDATE"]
+    assert [(order["x"], order["X"], order["l"], order["er"]) for order in closing] == [
+        ("CALCULATED", "PARTIALLY_FILLED", "2", "0"),
+        ("EXPIRED", "EXPIRED", "0", "2"),
+    ]
+    assert desk.held() == 4
+    loss = 2 * (59000 - entry) - 2 * 59000 * Decimal("0.0005")
+    fee = 2 * 59000 * Decimal("0.0125")
+    fee = min(fee, margin / 3 + loss) if margin else fee
+    assert desk.engine.wallet() == before + loss - fee == desk.engine.income_total()
+    after = risk(desk)
+    backing = Decimal(after["isolatedWallet"]) or desk.engine.wallet()
+    assert backing + 4 * (mark - entry) > Decimal(after["maintMargin"]) > 0
+    assert len(desk.engine.open_algo_orders({}, desk.now_ms)) == 1
+
+
+def test_a_margin_call_comes_once_before_a_liquidation_and_again_after_a_recovery() -> None:
+    """Maintenance of 1 BTC at 0.4 % is some 226 of the balance left of 4,000: the call comes below 56,312."""
+    desk = Desk("4000")
+    desk.order("BUY", "1")
+    wallet = desk.engine.wallet()
+    desk.events.clear()
+    for mark in ("56320", "56300", "56290"):
+        desk.quote("56300", mark=mark)
+    assert [event["e"] for event in desk.events] == ["MARGIN_CALL"]
+    called = desk.events[0]
+    assert Decimal(called["cw"]) == wallet
+    assert called["p"] == [
+        {"s": "BTCUSDT", "ps": "BOTH", "pa": "1", "mt": "CROSSED", "iw": "0", "mp": "56300", "up": "-3700.1",
+         "mm": "225.2"},
+    ]  # fmt: skip
+    desk.engine = Engine.restore(desk.engine.save(), ExchangeRules.default(), desk.events.append)
+    for mark in ("56290", "57000", "56300"):
+        desk.quote("56300", mark=mark)
+    assert [event["e"] for event in desk.events] == ["MARGIN_CALL"] * 2
+    desk.quote("56100", mark="56100")
+    assert desk.held() == 0
+
+
+def test_a_margin_call_of_an_isolated_position_names_no_cross_wallet() -> None:
+    desk = Desk("10000")
+    desk.engine.set_margin_type({"symbol": "BTCUSDT", "marginType": "ISOLATED"}, desk.now_ms)
+    desk.order("SELL", "1")
+    desk.events.clear()
+    desk.quote("62700")
+    called = desk.events[-1]
+    assert called["e"] == "MARGIN_CALL"
+    assert "cw" not in called
+    assert (called["p"][0]["mt"], called["p"][0]["iw"]) == ("ISOLATED", "2999.995")
