@@ -72,6 +72,8 @@ class Account:
         if not position.qty:
             position.net_since_open = ZERO
         position.update_ms = core.now
+        if order.order_id in core.open_orders[order.symbol]:
+            core.bind(order, -qty)
         order.executed += qty
         order.quote += qty * price
         self.post("COMMISSION", asset, -fee, order.symbol, trade_id)

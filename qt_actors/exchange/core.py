@@ -17,6 +17,7 @@ from qt_actors.exchange.state import AlgoOrder, Order, Position, State, SymbolSe
 DEFAULT_LEVERAGE: Final = 20
 ALGO_ID_BASE: Final = 1_000_000_000_000_000
 ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+ONE_WAY, HEDGED = ("BOTH",), ("LONG", "SHORT")
 NEVER_MS: Final = 1 << 62
 REWIND_MS: Final = 60_000
 
@@ -49,6 +50,7 @@ class Core:
         """Symbols whose next quote must be looked at: a position, an open order of either kind, or taken depth."""
         self.next_expiry_ms = NEVER_MS
         self._queues: dict[str, tuple[list[Order], list[Order]]] = {}
+        self._bound: dict[tuple[str, str, str], Decimal] = {}
         self._index()
 
     def _index(self) -> None:
@@ -134,10 +136,19 @@ class Core:
         """The stored position row, to be changed."""
         return self.state.positions.setdefault(f"{symbol}|{side}", Position(symbol=symbol, side=side))
 
+    @property
+    def position_sides(self) -> tuple[str, ...]:
+        """BOTH, or LONG and SHORT in hedge mode."""
+        return HEDGED if self.state.hedge_mode else ONE_WAY
+
     def positions_of(self, symbol: str) -> list[Position]:
         """Rows of a symbol in the account's mode: BOTH, or LONG and SHORT."""
-        sides = ("LONG", "SHORT") if self.state.hedge_mode else ("BOTH",)
-        return [self.position(symbol, side) for side in sides]
+        return [self.position(symbol, side) for side in self.position_sides]
+
+    def held_of(self, symbol: str) -> list[Position]:
+        """Positions of a symbol that are not flat."""
+        rows = (self.state.positions.get(f"{symbol}|{side}") for side in self.position_sides)
+        return [position for position in rows if position is not None and position.qty]
 
     def open_positions(self) -> list[Position]:
         """All positions that are not flat."""
@@ -166,7 +177,9 @@ class Core:
     def file_open(self, order: Order) -> None:
         """Put an order among the open ones."""
         self.open_orders[order.symbol][order.order_id] = order
-        self.reorder(order.symbol)
+        self.bind(order)
+        if order.type == "LIMIT":
+            self.reorder(order.symbol)
         self.active.add(order.symbol)
         self.expires(order.good_till_ms)
 
@@ -174,8 +187,24 @@ class Core:
         """Take an order from the open ones."""
         order.status, order.update_ms = status, self.now
         if self.open_orders[order.symbol].pop(order.order_id, None) is not None:
-            self.reorder(order.symbol)
+            self.bind(order, -order.remaining)
+            if order.type == "LIMIT":
+                self.reorder(order.symbol)
             self.refresh_active(order.symbol)
+
+    def bind(self, order: Order, quantity: Decimal | None = None) -> None:
+        """Let that quantity more (negative: less; none: all that remains) of an open limit order bind margin."""
+        if order.type == "LIMIT" and not order.reduces:
+            key = order.symbol, order.position_side, order.side
+            notional = (order.remaining if quantity is None else quantity) * order.assumed_price
+            self._bound[key] = self._bound.get(key, ZERO) + notional
+
+    def bound(self, symbol: str, side: str) -> tuple[Decimal, Decimal]:
+        """Notionals that open bids and asks of a position side bind, at their assumed prices; reducing ones bind none.
+
+        Kept as running sums, which is exact: no sum of price x quantity comes near the 28 digits of a Decimal.
+        """
+        return self._bound.get((symbol, side, "BUY"), ZERO), self._bound.get((symbol, side, "SELL"), ZERO)
 
     def reorder(self, symbol: str) -> None:
         """The symbol's open orders, or their prices or places, are others now."""

@@ -57,6 +57,7 @@ class Engine(Endpoints):
         self._orders = Orders(core, self._margin, self._matching)
         self._algos = AlgoOrders(core, self._orders, self._matching)
         self._liquidation = Liquidation(core, self._margin, self._account, self._matching, self._algos)
+        self._reactions = (self._matching.touch_resting, self._algos.watch, self._liquidation.watch)
         self._settings = Settings(core, self._margin, self._account)
         self._reports = Reports(core, self._margin, self._settings)
         self._queries = Queries(core, self._orders, self._algos)
@@ -119,21 +120,19 @@ class Engine(Endpoints):
         core.at(quote.time_ms)
         if core.state.taken.pop(symbol, None) is not None:
             core.refresh_active(symbol)
-        self._matching.touch_resting(quote)
-        self._algos.settle(symbol)
-        self._algos.watch(quote)
-        self._algos.settle(symbol)
-        self._liquidation.watch(symbol)
-        self._algos.settle(symbol)
+        for act in self._reactions:
+            before = core.state.revision
+            act(quote)
+            if core.state.revision != before:
+                self._algos.settle(symbol)
 
     def settle_funding(self, symbol: str, rate: Decimal, now_ms: int) -> None:
         """The symbol's funding time is here: positions pay or receive notional at mark x rate."""
         self._core.at(now_ms)
-        for position in self._core.positions_of(symbol):
-            if position.qty:
-                self._account.settle_funding(position, rate)
+        for position in self._core.held_of(symbol):
+            self._account.settle_funding(position, rate)
         if symbol in self._core.active:
-            self._liquidation.watch(symbol)
+            self._liquidation.judge(symbol)
             self._algos.settle(symbol)
 
     def advance(self, now_ms: int) -> None:

@@ -87,19 +87,13 @@ class Margin:
 
     def exposure(self, symbol: str, side: str, without: int = 0) -> Exposure:
         """What a symbol's position side binds, leaving out the order of that id."""
-        bids = asks = ZERO
-        for order in self._core.open_orders.get(symbol, {}).values():
-            if order.reduce_only or order.position_side != side or order.order_id == without or self.closes(order):
-                continue
-            notional = order.remaining * order.assumed_price
-            bids, asks = (bids + notional, asks) if order.side == "BUY" else (bids, asks + notional)
+        bids, asks = self._core.bound(symbol, side)
+        left_out = self._core.open_orders[symbol].get(without) if without else None
+        if left_out is not None and not left_out.reduces:
+            notional = left_out.remaining * left_out.assumed_price
+            bids, asks = (bids - notional, asks) if left_out.side == "BUY" else (bids, asks - notional)
         present = self._core.position(symbol, side).qty * self._core.mark(symbol)
         return Exposure(present, bids, asks, self._core.setting(symbol).leverage)
-
-    @staticmethod
-    def closes(order: Order) -> bool:
-        """Whether a hedge-mode order closes its side and so binds nothing."""
-        return (order.position_side, order.side) in {("LONG", "SELL"), ("SHORT", "BUY")}
 
     def wallet(self, asset: str) -> Decimal:
         """Wallet of the margin pool an asset belongs to."""
@@ -135,10 +129,9 @@ class Margin:
         )
 
     def _ordered(self, asset: str, *, alone: bool) -> Iterable[tuple[str, str]]:
-        sides = ("LONG", "SHORT") if self._core.state.hedge_mode else ("BOTH",)
         for symbol, orders in self._core.open_orders.items():
             if orders and self.in_pool(symbol, asset, alone=alone):
-                for side in sides:
+                for side in self._core.position_sides:
                     yield symbol, side
 
     def require_room(self, order: Order, amended: int = 0) -> None:
@@ -146,7 +139,7 @@ class Margin:
 
         `amended` names an open order that this one replaces.
         """
-        if order.reduce_only or order.close_position or self.closes(order):
+        if order.reduces or order.close_position:
             return
         core = self._core
         rules = core.rules_of(order.symbol)
@@ -216,8 +209,8 @@ class Margin:
             self._pools[name] = self.health(position)
             return self._pools[name]
         equity, maintenance = known
-        for held in core.positions_of(position.symbol):
-            if held.qty and self.pool_name(held) == name:
+        for held in core.held_of(position.symbol):
+            if self.pool_name(held) == name:
                 leg, (profit, bound) = self.leg(held), self._legs[held.symbol, held.side]
                 here = self._legs[held.symbol, held.side] = leg.unrealized, leg.maintenance
                 equity, maintenance = equity + here[0] - profit, maintenance + here[1] - bound

@@ -27,6 +27,7 @@ from qt_actors.exchange.core import Core
 from qt_actors.exchange.exposure import Margin
 from qt_actors.exchange.figures import ZERO, money
 from qt_actors.exchange.matching import Matching, sweep
+from qt_actors.exchange.quotes import Quote
 from qt_actors.exchange.state import Order, Position
 
 CALL_RATIO: Final = Decimal("0.8")
@@ -43,13 +44,16 @@ class Liquidation:
         self._matching = matching
         self._algos = algos
 
-    def watch(self, symbol: str) -> None:
+    def watch(self, quote: Quote) -> None:
+        """A new quote: judge its symbol."""
+        self.judge(quote.symbol)
+
+    def judge(self, symbol: str) -> None:
         """Judge the symbol's positions at its new mark price: warn, or liquidate what it no longer carries."""
         core = self._core
-        positions = [position for position in core.positions_of(symbol) if position.qty]
         if core.state.called:
             self._forget_calls()
-        for position in positions:
+        for position in core.held_of(symbol):
             if not position.qty:
                 continue
             equity, maintenance = self._margin.running_health(position)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from itertools import takewhile
 from typing import Final
 
 from qt_actors.exchange import events
@@ -160,9 +161,9 @@ class Matching:
 
     def _rivals(self, order: Order, bound: Decimal) -> list[Order]:
         """Own resting orders of the other side that a taker going as far as `bound` would meet, best first."""
-        resting = self._core.open_orders.get(order.symbol, {}).values()
-        own = [o for o in resting if o.side != order.side and within(order.side, o.price, bound)]
-        return sorted(own, key=lambda o: (o.price if order.side == "BUY" else -o.price, o.priority))
+        bids, asks = self._core.queues(order.symbol)
+        resting = asks if order.side == "BUY" else bids
+        return list(takewhile(lambda own: within(order.side, own.price, bound), resting))
 
     def _stp_blocked(self, order: Order) -> bool:
         return order.stp_mode in {"EXPIRE_TAKER", "EXPIRE_BOTH"} and bool(self._rivals(order, self.bound(order)))
@@ -251,13 +252,10 @@ class Matching:
     def emit_order(self, order: Order, execution: str, trade: Trade | None = None) -> None:
         """Emit the order's ORDER_TRADE_UPDATE."""
         core = self._core
-        bids = asks = ZERO
-        for other in core.open_orders.get(order.symbol, {}).values():
-            if other.type == "LIMIT" and not other.reduce_only:
-                notional = other.remaining * other.price
-                bids, asks = (bids + notional, asks) if other.side == "BUY" else (bids, asks + notional)
+        sides = [core.bound(order.symbol, side) for side in core.position_sides]
+        notionals = sum((bids for bids, _ in sides), ZERO), sum((asks for _, asks in sides), ZERO)
         asset = core.rules_of(order.symbol).margin_asset
-        core.emit(events.order_update(order, execution, core.now, (bids, asks), trade, asset))
+        core.emit(events.order_update(order, execution, core.now, notionals, trade, asset))
 
     def expire(self, order: Order, status: str, reason: str) -> None:
         """End an order by the exchange's own doing; emits ORDER_TRADE_UPDATE EXPIRED."""
@@ -269,7 +267,7 @@ class Matching:
         """Shrink or expire (er 4) resting reduce-only orders that a position no longer covers, worst priced first."""
         core = self._core
         held = core.position(symbol, side).qty
-        orders = [o for o in core.open_orders.get(symbol, {}).values() if o.position_side == side and self._reduces(o)]
+        orders = [o for o in core.open_orders.get(symbol, {}).values() if o.position_side == side and o.reduces]
         for order_side in ("BUY", "SELL"):
             room = max(ZERO, held if order_side == "SELL" else -held)
             queue = [o for o in orders if o.side == order_side]
@@ -282,8 +280,3 @@ class Matching:
                 elif kept < order.remaining:
                     order.quantity, order.expiry_reason, order.update_ms = order.executed + kept, "4", core.now
                     self.emit_order(order, "AMENDMENT")
-
-    @staticmethod
-    def _reduces(order: Order) -> bool:
-        closes = (order.position_side, order.side) in {("LONG", "SELL"), ("SHORT", "BUY")}
-        return order.reduce_only or closes

@@ -154,7 +154,7 @@ class Orders:
         """
         core = self._core
         rules = core.rules_of(order.symbol)
-        reduces = order.reduce_only or self._margin.closes(order)
+        reduces = order.reduces
         admission.check_status(rules, order.side, reduces=reduces)
         if not replaces:
             self._require_new_id(order)
@@ -195,7 +195,7 @@ class Orders:
                 if other.side == order.side
                 and other.position_side == order.position_side
                 and other.order_id != replaces
-                and (other.reduce_only or self._margin.closes(other))
+                and other.reduces
             )
         if room <= 0:
             raise refusal(-2022)
@@ -290,8 +290,10 @@ class Orders:
         )
         self.admit(changed, replaces=order.order_id)
         self._remember(order, changed)
+        self._core.bind(order, -order.remaining)
         order.quantity, order.price, order.price_match = changed.quantity, price, match
         order.reduce_only, order.assumed_price = reduce_only, changed.assumed_price
+        self._core.bind(order)
         order.amendments += 1
         order.priority, order.update_ms = self._core.new_id(), self._core.now
         self._core.reorder(order.symbol)

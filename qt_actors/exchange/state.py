@@ -17,6 +17,7 @@ from qt_actors.exchange.quotes import Quote
 
 STATE_VERSION: Final = 1
 OPEN_STATUSES: Final = frozenset({"NEW", "PARTIALLY_FILLED"})
+CLOSING: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
 ALGO_OPEN_STATUSES: Final = frozenset({"NEW"})
 
 
@@ -112,6 +113,11 @@ class Order(msgspec.Struct, kw_only=True, array_like=True):
     def is_open(self) -> bool:
         """Whether it may still be filled."""
         return self.status in OPEN_STATUSES
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it can only make a position smaller: reduce-only, or closing its side in hedge mode."""
+        return self.reduce_only or (self.position_side, self.side) in CLOSING
 
 
 class AlgoOrder(msgspec.Struct, kw_only=True, array_like=True):
