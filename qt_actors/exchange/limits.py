@@ -111,6 +111,10 @@ class Limits:
         self._orders_ten.add(in_ten_seconds, now)
         self._orders_minute.add(in_minute, now)
 
+    def wall_ms(self) -> int:
+        """The clock that the windows go by."""
+        return int(self._wall_ms())
+
     def counts(self) -> dict[tuple[str, str], int]:
         """The counters by type and interval of the limit: (REQUEST_WEIGHT, MINUTE), (ORDERS, SECOND), ..."""
         now = int(self._wall_ms())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -10,9 +11,9 @@ import orjson
 from aiohttp import web
 
 from qt_actors.exchange.errors import ExchangeError
-from qt_actors.exchange.params import required
-from qt_actors.exchange.routes import ROUTES, Access, Route
-from qt_actors.exchange.signing import check_key, check_signature, check_time
+from qt_actors.exchange.gate import admit
+from qt_actors.exchange.routes import ROUTES, Route
+from qt_actors.exchange.signing import check_signature
 
 if TYPE_CHECKING:
     from qt_actors.exchange.exchange import Exchange
@@ -50,19 +51,9 @@ async def _answer(request: web.Request, route: Route | None, exchange: Exchange,
     query = request.rel_url.raw_query_string.encode("utf-8", "replace").decode()  # raw bytes come as lone surrogates
     body = await _body(request)
     params = _params(query, body)
-    own = request.path.startswith("/qt/")
-    if route.bucket:
-        limits.count_bucket(route.bucket)
-    elif not own:
-        limits.count_weight(route.weight(params))
-    if route.access is not Access.PUBLIC:
-        check_key(request.headers.get("X-MBX-APIKEY"), exchange.config.api_key)
-    if route.access is Access.SIGNED:
-        required(params, "timestamp")
-        check_signature(query, body, exchange.config.api_secret)
-        check_time(params, exchange.clock)
-    if route.orders:
-        limits.count_orders(*route.orders)
+    if not request.path.startswith("/qt/"):
+        check = partial(check_signature, query, body, exchange.config.api_secret)
+        admit(route, params, request.headers.get("X-MBX-APIKEY"), check, exchange, limits)
     return route.answer(exchange, params)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 from aiohttp import web
 
+from qt_actors.exchange import ws_api
 from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.exchange import Exchange
 from qt_actors.exchange.limits import Limits
@@ -98,6 +99,8 @@ class ExchangeServer:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if is_stream_path(request.path):
             return await serve_stream(request, self.exchange)
+        if request.path == ws_api.PATH and request.headers.get("Upgrade", "").lower() == "websocket":
+            return await ws_api.serve_ws_api(request, self.exchange, self._limits)
         return await serve_rest(request, self.exchange, self._limits)
 
     async def _move(self) -> None:

@@ -16,7 +16,7 @@ from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.params import integer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from qt_actors.exchange.clock import ExchangeClock
 
@@ -37,12 +37,17 @@ def check_signature(query: str, body: str, api_secret: str) -> None:
     """-1102 when there is no signature, -1022 when it fits none of the accepted texts."""
     query_rest, from_query = _without_signature(query)
     body_rest, from_body = _without_signature(body)
-    sent = from_body or from_query
-    if not sent:
-        raise refusal(-1102, "signature")
     raw = query_rest + body_rest
-    given = unquote_plus(sent).lower().encode()
-    for text in dict.fromkeys((raw, unquote_plus(raw), _symbol_encoded(raw))):
+    sent = unquote_plus(from_body or from_query)
+    check_text((raw, unquote_plus(raw), _symbol_encoded(raw)), sent, api_secret)
+
+
+def check_text(texts: Iterable[str], signature: str, api_secret: str) -> None:
+    """-1102 when there is no signature, -1022 when it fits none of the texts that may have been signed."""
+    if not signature:
+        raise refusal(-1102, "signature")
+    given = signature.lower().encode()
+    for text in dict.fromkeys(texts):
         made = hmac.new(api_secret.encode(), text.encode(), hashlib.sha256).hexdigest()
         if hmac.compare_digest(made.encode(), given):
             return

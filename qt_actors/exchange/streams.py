@@ -61,7 +61,7 @@ async def serve_stream(request: web.Request, exchange: Exchange) -> web.StreamRe
         for name in [*names, *"/".join(request.query.getall("streams", [])).split("/")]:
             if name:
                 hub.subscribe(client, name)
-    keeper = asyncio.ensure_future(_keep_alive(socket, client))
+    keeper = asyncio.ensure_future(keep_alive(socket, client))
     try:
         await _converse(socket, client, exchange)
     finally:
@@ -84,7 +84,7 @@ def _addressed(path: str) -> tuple[str, str, list[str]]:
     return "legacy", parts[0], parts[1:]
 
 
-async def _keep_alive(socket: web.WebSocketResponse, client: Subscriber) -> None:
+async def keep_alive(socket: web.WebSocketResponse, client: Subscriber) -> None:
     """Ping every three minutes; close after ten without a pong and after 24 hours."""
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -25,14 +22,13 @@ from qt_actors.exchange.entry import run
 from qt_actors.exchange.routes import ROUTES, Access
 from qt_actors.exchange.server import serve_in_thread
 from tests.candle_folders import START_MS, folder
+from tests.exchange_client import KEY, SECRET, ask, at, signed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from qt_actors.exchange.server import ServedExchange
-
-KEY, SECRET = "accept-key", "accept-secret"
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +42,6 @@ def served() -> Iterator[ServedExchange]:
     )  # fmt: skip
     yield exchange
     exchange.stop()
-
-
-@asynccontextmanager
-async def at(exchange: ServedExchange) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{exchange.port}", headers={"X-MBX-APIKEY": KEY}) as session:
-        yield session
-
-
-async def ask(session: aiohttp.ClientSession, method: str, path: str, **how: Any) -> tuple[int, Any, dict[str, str]]:
-    async with session.request(method, path, **how) as reply:
-        assert reply.content_type == "application/json"
-        return reply.status, await reply.json(), dict(reply.headers)
-
-
-async def signed(session: aiohttp.ClientSession, method: str, path: str, **params: str) -> tuple[int, Any]:
-    now = (await ask(session, "GET", "/fapi/v1/time"))[1]["serverTime"]
-    text = "&".join(f"{name}={quote(value, safe='')}" for name, value in {**params, "timestamp": str(now)}.items())
-    signature = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-    status, reply, _ = await ask(session, method, f"{path}?{text}&signature={signature}")
-    return status, reply
 
 
 async def hear(stream: aiohttp.ClientWebSocketResponse) -> Any:

@@ -1,0 +1,262 @@
+"""The WebSocket API (`/ws-fapi/v1`): requests as JSON frames, each answered in one frame that echoes its id.
+
+A request is `{"id", "method", "params"}`, its signature is the HMAC of all other parameters sorted by name. Behind
+every method stands the REST route of the same meaning, with its weight, its order count and its reply; both kinds of
+request count on the same limits. `session.logon` wants an Ed25519 key, which accounts here do not have (-1020).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from qt_actors.exchange.errors import ExchangeError, refusal
+from qt_actors.exchange.gate import admit
+from qt_actors.exchange.routes import ROUTES, Route
+from qt_actors.exchange.signing import check_text
+from qt_actors.exchange.streams import CONTROL_BYTES_MAX, keep_alive
+from qt_actors.exchange.subscribers import POLICY_VIOLATION, Subscriber, ws_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qt_actors.exchange.exchange import Exchange
+    from qt_actors.exchange.limits import Limits
+
+log = logging.getLogger(__name__)
+
+PATH: Final = "/ws-fapi/v1"
+HANDSHAKE_WEIGHT: Final = 5
+PINGS_MAX: Final = 5  # in one second
+ID: Final = re.compile(r"[\x20-\x7e]{1,36}", re.ASCII)
+METHODS: Final[dict[str, tuple[str, str]]] = {
+    "order.place": ("POST", "/fapi/v1/order"),
+    "order.modify": ("PUT", "/fapi/v1/order"),
+    "order.cancel": ("DELETE", "/fapi/v1/order"),
+    "order.status": ("GET", "/fapi/v1/order"),
+    "algoOrder.place": ("POST", "/fapi/v1/algoOrder"),
+    "algoOrder.cancel": ("DELETE", "/fapi/v1/algoOrder"),
+    "account.balance": ("GET", "/fapi/v2/balance"),
+    "v2/account.balance": ("GET", "/fapi/v3/balance"),
+    "account.status": ("GET", "/fapi/v2/account"),
+    "v2/account.status": ("GET", "/fapi/v3/account"),
+    "account.position": ("GET", "/fapi/v2/positionRisk"),
+    "v2/account.position": ("GET", "/fapi/v3/positionRisk"),
+    "depth": ("GET", "/fapi/v1/depth"),
+    "ticker.price": ("GET", "/fapi/v2/ticker/price"),
+    "ticker.book": ("GET", "/fapi/v1/ticker/bookTicker"),
+    "userDataStream.start": ("POST", "/fapi/v1/listenKey"),
+    "userDataStream.ping": ("PUT", "/fapi/v1/listenKey"),
+    "userDataStream.stop": ("DELETE", "/fapi/v1/listenKey"),
+}
+SESSION: Final = frozenset({"session.status", "session.logout"})
+TOLD_LIMITS: Final = (("ORDERS", "SECOND"), ("ORDERS", "MINUTE"), ("REQUEST_WEIGHT", "MINUTE"))
+
+
+class _Number(str):
+    """A JSON number as it was written: what the client signed."""
+
+    __slots__ = ()
+
+
+class Conversation:
+    """One connection's requests and replies.
+
+    Args:
+        exchange: whom it asks.
+        limits: what it counts on.
+        since_ms: exchange time of the handshake.
+        told: whether replies carry rateLimits unless a request says otherwise.
+    """
+
+    def __init__(self, exchange: Exchange, limits: Limits, since_ms: int, *, told: bool = True) -> None:
+        self._exchange = exchange
+        self._limits = limits
+        self._since_ms = since_ms
+        self._told = told
+
+    def reply(self, data: str | bytes) -> dict[str, Any]:
+        """The answer to one frame; never raises."""
+        number, told, route = None, self._told, None
+        try:
+            request = _parsed(data)
+            number = _id_of(request)
+            method, params = _asked(request)
+            told = _told(params, self._told)
+            route = ROUTES[METHODS[method]] if method in METHODS else None
+            answer = {"id": number, "status": 200, "result": self._result(method, route, params)}
+        except ExchangeError as refused:
+            answer = {"id": number, "status": refused.http_status, "error": self._error(refused)}
+        except Exception:  # a bug here must not silence the connection
+            log.exception("a WebSocket API request")
+            text = "An unknown error occured while processing the request."
+            answer = {"id": number, "status": 500, "error": {"code": -1000, "msg": text}}
+        if told:
+            answer["rateLimits"] = self._rate_limits(orders=route is not None and bool(route.orders))
+        return answer
+
+    def _result(self, method: str, route: Route | None, params: dict[str, str]) -> Any:
+        exchange = self._exchange
+        if route is None:
+            self._limits.count_weight(1)
+            if method in SESSION:
+                return {
+                    "apiKey": None,
+                    "authorizedSince": None,
+                    "connectedSince": self._since_ms,
+                    "returnRateLimits": self._told,
+                    "serverTime": exchange.clock.now_ms(),
+                }
+            raise ExchangeError(-1020, "This operation is not supported.")
+        signature = params.pop("signature", "")
+        check = partial(check_text, _signed_texts(params), signature, exchange.config.api_secret)
+        admit(route, params, params.pop("apiKey", None), check, exchange, self._limits)
+        return _reshaped(method, route.answer(exchange, params), exchange)
+
+    def _error(self, refused: ExchangeError) -> dict[str, Any]:
+        error: dict[str, Any] = {"code": refused.code, "msg": refused.msg}
+        if refused.http_status in {418, 429}:
+            now = self._limits.wall_ms()
+            error["data"] = {"serverTime": now, "retryAfter": now + 1000 * self._limits.retry_after_s()}
+        return error
+
+    def _rate_limits(self, *, orders: bool) -> list[dict[str, Any]]:
+        counts = self._limits.counts()
+        rows = {(row["rateLimitType"], row["interval"]): row for row in self._exchange.config.rate_limits()}
+        return [{**rows[kind], "count": counts[kind]} for kind in (TOLD_LIMITS if orders else TOLD_LIMITS[2:])]
+
+
+def _parsed(data: str | bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(data, parse_float=_Number, parse_int=_Number, parse_constant=str)
+    except (ValueError, RecursionError):
+        request = None
+    if not isinstance(request, dict):
+        raise ExchangeError(-1135, "Invalid JSON Request")
+    return request
+
+
+def _id_of(request: dict[str, Any]) -> int | str | None:
+    number = request.get("id")
+    if number is None:
+        return None
+    if isinstance(number, _Number) and re.fullmatch(r"-?[0-9]{1,18}", number):
+        return int(number)
+    if isinstance(number, str) and not isinstance(number, _Number) and ID.fullmatch(number):
+        return str(number)
+    raise refusal(-1100, "id", "^[a-zA-Z0-9-_]{1,36}$")
+
+
+def _asked(request: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Method and parameters as texts; a null parameter is one that was not sent."""
+    method, sent = request.get("method"), request.get("params")
+    if not isinstance(method, str) or isinstance(method, _Number):
+        raise refusal(-1102, "method")
+    if sent is None:
+        return method, {}
+    if not isinstance(sent, dict):
+        raise refusal(-1102, "params")
+    return method, {name: _text(name, value) for name, value in sent.items() if value is not None}
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str) or not _is_unicode(name + value):
+        raise refusal(-1130, name if _is_unicode(name) else "?")
+    return str(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written at all: JSON may escape halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _told(params: dict[str, str], default: bool) -> bool:
+    told = params.get("returnRateLimits")
+    return default if told is None else told != "false"
+
+
+def _signed_texts(params: Mapping[str, str]) -> tuple[str, ...]:
+    """What a client may have signed: the parameters sorted by name, plain, with an encoded symbol, or all encoded."""
+    pairs = sorted(params.items())
+    return (
+        "&".join(f"{name}={value}" for name, value in pairs),
+        "&".join(f"{name}={quote(value) if name == 'symbol' else value}" for name, value in pairs),
+        urlencode(pairs),
+    )
+
+
+def _reshaped(method: str, reply: Any, exchange: Exchange) -> Any:
+    """The two replies that differ from REST's."""
+    if method == "v2/account.position":
+        return [
+            {("unrealizedProfit" if name == "unRealizedProfit" else name): row[name] for name in row} for row in reply
+        ]
+    if method != "ticker.book":
+        return reply
+    market = exchange.market
+    rows = [
+        {"lastUpdateId": int(market.print_ids[market.row_of[row["symbol"]]]), **row}
+        for row in (reply if isinstance(reply, list) else [reply])
+    ]
+    return rows if isinstance(reply, list) else rows[0]
+
+
+async def serve_ws_api(request: web.Request, exchange: Exchange, limits: Limits) -> web.StreamResponse:
+    """One connection from handshake to close: pinged every three minutes, 24 hours old at most."""
+    try:
+        limits.count_weight(HANDSHAKE_WEIGHT)
+    except ExchangeError as refused:
+        content = {"code": refused.code, "msg": refused.msg}
+        retry = {"Retry-After": str(limits.retry_after_s())}
+        return web.json_response(content, status=refused.http_status, headers=retry)
+    socket = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=CONTROL_BYTES_MAX, timeout=2.0)
+    await socket.prepare(request)
+    transport = request.transport
+    if transport is None:
+        return socket
+    client = Subscriber(transport, "api", combined=False)
+    exchange.hub.join(client)
+    told = request.query.get("returnRateLimits") != "false"
+    keeper = asyncio.ensure_future(keep_alive(socket, client))
+    try:
+        await _converse(socket, client, Conversation(exchange, limits, exchange.clock.now_ms(), told=told))
+    finally:
+        keeper.cancel()
+        exchange.hub.leave(client)
+    return socket
+
+
+async def _converse(socket: web.WebSocketResponse, client: Subscriber, conversation: Conversation) -> None:
+    loop = asyncio.get_running_loop()
+    pings: deque[float] = deque(maxlen=PINGS_MAX)
+    while client.closing is None:
+        message = await socket.receive()
+        if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
+            return
+        if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+            client.queue(ws_frame(orjson.dumps(conversation.reply(message.data), default=str)))
+            client.flush()
+            continue
+        if len(pings) == PINGS_MAX and loop.time() - pings[0] < 1.0:
+            client.close(POLICY_VIOLATION, "Too many requests")
+            return
+        pings.append(loop.time())
+        if message.type is WSMsgType.PONG:
+            client.ponged_s = loop.time()
+        else:
+            await socket.pong(message.data)
