@@ -26,12 +26,24 @@ def exchange(
     exchange_info: Annotated[Path | None, typer.Option(help="exchangeInfo JSON(.gz): real symbol rules.")] = None,
     brackets: Annotated[Path | None, typer.Option(help="leverageBracket JSON(.gz) to go with it.")] = None,
     funding: Annotated[Path | None, typer.Option(help="Funding rates, Parquet: symbol, funding_time, rate.")] = None,
+    faults: Annotated[Path | None, typer.Option(help="What shall go wrong, a JSON object a line; see below.")] = None,
 ) -> None:
-    """Serve the exchange until Ctrl-C: REST and streams on one port, Binance's protocol."""
+    """Serve the exchange until Ctrl-C: REST and streams on one port, Binance's protocol.
+
+    Faults: a line such as {"kind": "unknown_executed", "method": "POST", "path": "/fapi/v1/order", "times": 1}.
+    While it runs, /qt/faults lists (GET), adds (POST) and clears (DELETE) them. All kinds and fields:
+    python -m pydoc qt_actors.exchange.faults
+    """
     from qt_actors.exchange.config import ExchangeConfig  # noqa: PLC0415 # this command only
     from qt_actors.exchange.entry import run  # noqa: PLC0415
+    from qt_actors.exchange.faults.reading import FaultsError, read_faults  # noqa: PLC0415
     from qt_actors.wiring import haste_of  # noqa: PLC0415
 
+    try:
+        wrong_on_purpose = () if faults is None else read_faults(faults)
+    except FaultsError as wrong:
+        typer.echo(str(wrong))
+        raise typer.Exit(2) from None
     config = ExchangeConfig(
         replay=None if replay is None else str(replay),
         symbols=symbols,
@@ -50,6 +62,7 @@ def exchange(
         exchange_info=None if exchange_info is None else str(exchange_info),
         brackets=None if brackets is None else str(brackets),
         funding=None if funding is None else str(funding),
+        faults=wrong_on_purpose,
     )
     raise typer.Exit(run(config, typer.echo))
 

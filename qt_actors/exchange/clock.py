@@ -63,6 +63,7 @@ class ExchangeClock:
         self.speed = float(speed)
         self.paused = False
         self.held_ms = 0
+        self.skew_ms = 0  # a fault: how far told and judged time is ahead of the market's
         self._wall = wall
         self._monotonic = monotonic
         self._anchor_exchange = float(start_ms)
@@ -75,6 +76,10 @@ class ExchangeClock:
     def now_ms(self) -> int:
         """Exchange time, ms UTC."""
         return int(self._now())
+
+    def told_ms(self) -> int:
+        """What clients are told when they ask for the time."""
+        return self.now_ms() + self.skew_ms
 
     def real_ms(self) -> float:
         """Monotonic real time in ms: what stream cadences are counted in."""
@@ -101,6 +106,11 @@ class ExchangeClock:
             self._real_time = False
             self._anchor_at(float(at_ms))
 
+    def jump(self, by_ms: int) -> None:
+        """Move exchange time; timestamps of the time before are not accepted on that account any more."""
+        self._anchor_at(self._now() + by_ms)
+        self._offset_min = self._offset_max = self._anchor_exchange - self._wall()
+
     def describe(self) -> dict[str, int | float | bool]:
         """The reply of `/qt/clock`: `now = anchor_exchange_ms + (unix now - anchor_unix_ms) * speed`, unless paused.
 
@@ -122,6 +132,7 @@ class ExchangeClock:
         """Why a request's timestamp is refused with -1021, or None when it is accepted (rule: module docstring)."""
         now, wall = self._now(), self._wall()
         self._widen(now - wall)
+        timestamp_ms -= self.skew_ms
         earliest = latest = now
         if not self._real_time:
             earliest, latest = wall + self._offset_min, wall + self._offset_max

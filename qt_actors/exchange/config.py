@@ -14,6 +14,7 @@ import numpy as np
 
 from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.candles import CLOSE, VOLUME
+from qt_actors.exchange.faults.fault import Fault
 from qt_actors.exchange.intervals import DAY_MS
 from qt_actors.exchange.listing import ListedRules
 from qt_actors.exchange.replay import ReplayMarket, decimals_of
@@ -47,6 +48,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
         exchange_info, brackets, funding: files of real rules, leverage brackets and funding rates.
         detail: price path detail; None for what the speed leaves room for.
         request_weight_max, orders_minute_max, orders_ten_seconds_max: rate limits.
+        faults: what shall go wrong (`exchange.faults`).
     """
 
     replay: str | None = None
@@ -68,6 +70,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     request_weight_max: int = 2400
     orders_minute_max: int = 1200
     orders_ten_seconds_max: int = 300
+    faults: tuple[Fault, ...] = ()
 
     def rate_limits(self) -> list[dict[str, Any]]:
         """The limits as exchangeInfo tells them."""

@@ -13,7 +13,7 @@ mode counts every asset at par; fees are those of VIP 0 in the margin asset, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from qt_actors.exchange.core import NEVER_MS, Core
 from qt_actors.exchange.endpoints import Endpoints
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.exposure import Margin
+from qt_actors.exchange.faults.orders import spoil
 from qt_actors.exchange.figures import ZERO, money
 from qt_actors.exchange.liquidation import Liquidation
 from qt_actors.exchange.matching import Matching
@@ -159,6 +160,11 @@ class Engine(Endpoints):
         if abs(now_ms - self._forgot_ms) >= FORGET_EVERY_MS:
             self._forgot_ms = now_ms
             self._queries.forget()
+
+    def spoil(self, wire: Mapping[str, str], now_ms: int) -> None:
+        """What a fault does to orders (`faults.orders`)."""
+        self._core.at(now_ms)
+        spoil(self._core, self._matching, self._algos, wire)
 
     def _expire_if_due(self, order: state.Order) -> None:
         if order.good_till_ms and order.good_till_ms <= self._core.now:

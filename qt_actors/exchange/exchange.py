@@ -21,6 +21,8 @@ from qt_actors.exchange.clock import ExchangeClock
 from qt_actors.exchange.config import market_rules, rules_of, source_of
 from qt_actors.exchange.engine import Engine
 from qt_actors.exchange.errors import ExchangeError
+from qt_actors.exchange.faults.desk import Desk
+from qt_actors.exchange.faults.frames import Frames
 from qt_actors.exchange.funding_rates import FundingCalendar, read_settlements
 from qt_actors.exchange.hub import Hub
 from qt_actors.exchange.listen_keys import ListenKeys
@@ -55,6 +57,8 @@ class Exchange:
     Attributes:
         account: random id of its account, made with it and kept with it.
         market, engine, hub, clock, listen_keys: its parts.
+        desk, frames: its faults, and what they do to streams.
+        stands: whether requests leave the market where it is; a fault wants it so for a moment.
         ended: whether the market has no candle left; exchange time stands still then.
     """
 
@@ -90,6 +94,10 @@ class Exchange:
         if config.paused:
             self.clock.pause()
         self.listen_keys = ListenKeys(self.clock.real_ms)
+        self.stands = False
+        self.desk = Desk(self.clock, config.faults)
+        self.frames = Frames(self.desk, self.clock)
+        self.hub.deliver = self.frames.deliver
         self._pending.clear()
         self.snapshot()
 
@@ -166,7 +174,7 @@ class Exchange:
 
     def catch_up(self) -> None:
         """Walk to the clock's now unless that would take long; then the market's own moment counts."""
-        if self.lag_ms() < LAG_MAX_MS:
+        if not self.stands and self.lag_ms() < LAG_MAX_MS:
             self.step()
 
     def operate(self, method: str, params: dict[str, str]) -> Any:

@@ -8,13 +8,14 @@ order; and user data. Each payload is encoded once, whatever the number of clien
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from qt_actors.exchange import stream_frames
 from qt_actors.exchange.market_replies import ladder
-from qt_actors.exchange.stream_names import KINDS, Feed, feed_of
+from qt_actors.exchange.stream_names import KINDS, feed_of
 from qt_actors.exchange.subscribers import Subscriber, ws_frame
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 DIFF_LEVELS: Final = 20
 KLINES: Final = ("kline", "continuousKline")
+UNROUTED: Final = frozenset({"public"})  # since 2026-04-23
+
+Deliver = Callable[[Subscriber, bytes, str, Any], None]
+"""Takes a client, its frame, the stream's name and the payload."""
+
+
+def _queue(client: Subscriber, frame: bytes, _stream: str, _payload: Any) -> None:
+    client.queue(frame)
 
 
 class Topic:
@@ -47,6 +56,8 @@ class Hub:
 
     Attributes:
         frames: payloads built so far.
+        deliver: hands a frame to a client; faults put theirs in its place.
+        unrouted: the routes whose streams the legacy URLs deliver.
     """
 
     def __init__(self, market: Market) -> None:
@@ -56,6 +67,8 @@ class Hub:
         self._clients: dict[Subscriber, None] = {}
         self._private: dict[str, dict[Subscriber, None]] = {}
         self.frames = 0
+        self.deliver: Deliver = _queue
+        self.unrouted = UNROUTED
 
     @property
     def clients(self) -> tuple[Subscriber, ...]:
@@ -80,7 +93,9 @@ class Hub:
         """Note a subscription; it delivers when the stream exists, on this route, for a symbol of this market."""
         client.streams[name] = None
         feed = feed_of(name)
-        if feed is None or not _delivers(client.route, feed):
+        if feed is None or not (
+            feed.route == client.route or (client.route == "legacy" and feed.route in self.unrouted)
+        ):
             return
         row = self._market.row_of.get(feed.symbol, -1)
         if feed.symbol and row < 0:
@@ -111,10 +126,11 @@ class Hub:
         """Let a client hear the account of a listen key."""
         self._private.setdefault(listen_key, {})[client] = None
 
-    def expire(self, listen_key: str, time_ms: int) -> None:
-        """Tell a listen key's clients that it is gone; from then on their sockets stay open and silent."""
+    def expire(self, listen_key: str, time_ms: int, *, quiet: bool = False) -> None:
+        """Tell a listen key's clients, unless quiet, that it is gone; then their sockets stay open and silent."""
         members = self._private.pop(listen_key, {})
-        self._tell(members, listen_key, {"e": "listenKeyExpired", "E": time_ms, "listenKey": listen_key})
+        if not quiet:
+            self._tell(members, listen_key, {"e": "listenKeyExpired", "E": time_ms, "listenKey": listen_key})
 
     # ---- telling -------------------------------------------------------------------------------------------------
 
@@ -218,27 +234,23 @@ class Hub:
             self._publish(topic, [build(market, row) for row in changed])
 
     def _publish(self, topic: Topic, payload: Any) -> None:
-        self._send(topic.clients, topic.name, orjson.dumps(payload))
+        self._send(topic.clients, topic.name, payload)
 
     def _tell(self, members: dict[Subscriber, None], listen_key: str, event: dict[str, Any]) -> None:
         wanted = {client: None for client in members if not client.events or event["e"] in client.events}
-        self._send(wanted, listen_key, orjson.dumps(event, default=str))
+        self._send(wanted, listen_key, event)
 
-    def _send(self, clients: dict[Subscriber, None], name: str, encoded: bytes) -> None:
+    def _send(self, clients: dict[Subscriber, None], name: str, payload: Any) -> None:
         self.frames += 1
+        encoded = orjson.dumps(payload, default=str)
         raw = wrapped = b""
         for client in clients:
             if client.combined:
                 wrapped = wrapped or ws_frame(b'{"stream":"%b","data":%b}' % (name.encode(), encoded))
-                client.queue(wrapped)
+                self.deliver(client, wrapped, name, payload)
             else:
                 raw = raw or ws_frame(encoded)
-                client.queue(raw)
-
-
-def _delivers(route: str, feed: Feed) -> bool:
-    """Whether a route carries a stream; the legacy route carries the public ones only."""
-    return feed.route == route or (route == "legacy" and feed.route == "public")
+                self.deliver(client, raw, name, payload)
 
 
 def _sizes(levels: list[list[str]]) -> dict[str, str]:

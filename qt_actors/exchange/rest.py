@@ -59,7 +59,7 @@ async def _answer(request: web.Request, route: Route | None, exchange: Exchange,
 
 async def _body(request: web.Request) -> str:
     """The body as text, or -1102 / -1100 for one that is none or too long."""
-    if not request.can_read_body:
+    if not request.body_exists:
         return ""
     try:
         raw = await request.read()

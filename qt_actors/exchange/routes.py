@@ -82,7 +82,12 @@ def _market(answer: Callable[[Any, Params], Any]) -> Callable[[Exchange, dict[st
 
 
 def _time(exchange: Exchange, _params: Params) -> dict[str, int]:
-    return {"serverTime": exchange.clock.now_ms()}
+    return {"serverTime": exchange.clock.told_ms()}
+
+
+def _system_status(exchange: Exchange, _params: Params) -> dict[str, Any]:
+    down = bool(exchange.desk.lasting("maintenance"))
+    return {"status": int(down), "msg": "system_maintenance" if down else "normal"}
 
 
 def _ping(_exchange: Exchange, _params: Params) -> dict[str, Any]:
@@ -250,6 +255,7 @@ def _table() -> dict[tuple[str, str], Route]:
     table = {
         ("GET", "/api/v3/ping"): Route(public, _flat(1), (), _ping),
         ("GET", "/api/v3/time"): Route(public, _flat(1), (), _time),
+        ("GET", "/sapi/v1/system/status"): Route(public, _flat(1), (), _system_status),
         ("GET", "/fapi/v1/ping"): Route(public, _flat(1), (), _ping),
         ("GET", "/fapi/v1/time"): Route(public, _flat(1), (), _time),
         ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), (), _exchange_info),

@@ -18,6 +18,10 @@ from aiohttp import web
 from qt_actors.exchange import ws_api
 from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.exchange import Exchange
+from qt_actors.exchange.faults.control import PATH as FAULTS_PATH
+from qt_actors.exchange.faults.control import serve_faults
+from qt_actors.exchange.faults.moments import tick as faults_tick
+from qt_actors.exchange.faults.requests import answer_under_faults
 from qt_actors.exchange.limits import Limits
 from qt_actors.exchange.rest import BODY_BYTES_MAX, serve_rest
 from qt_actors.exchange.streams import is_stream_path, serve_stream
@@ -97,6 +101,13 @@ class ExchangeServer:
             self.exchange.clock.resume()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if request.path == FAULTS_PATH:
+            return await serve_faults(request, self.exchange.desk)
+        if request.path.startswith("/qt/"):
+            return await self._serve_healthy(request)
+        return await answer_under_faults(request, self.exchange, self._serve_healthy)
+
+    async def _serve_healthy(self, request: web.Request) -> web.StreamResponse:
         if is_stream_path(request.path):
             return await serve_stream(request, self.exchange)
         if request.path == ws_api.PATH and request.headers.get("Upgrade", "").lower() == "websocket":
@@ -127,6 +138,7 @@ class ExchangeServer:
         if key is not None:
             exchange.hub.expire(key, exchange.clock.now_ms())
         exchange.hub.tick(exchange.clock.real_ms())
+        faults_tick(exchange)
         exchange.commit()
         exchange.snapshot_if_due()
         if self._reading is None and exchange.market.history.wants_more(exchange.market.open_ms()):

@@ -61,6 +61,8 @@ async def serve_stream(request: web.Request, exchange: Exchange) -> web.StreamRe
         for name in [*names, *"/".join(request.query.getall("streams", [])).split("/")]:
             if name:
                 hub.subscribe(client, name)
+                if route == "legacy" and "private" in hub.unrouted:
+                    _attach(client, exchange, name)
     keeper = asyncio.ensure_future(keep_alive(socket, client))
     try:
         await _converse(socket, client, exchange)
@@ -118,8 +120,9 @@ async def _converse(socket: web.WebSocketResponse, client: Subscriber, exchange:
             await socket.pong(message.data)
             continue
         reply = control_reply(message.data, client, exchange)
-        client.queue(ws_frame(orjson.dumps(reply)))
-        client.flush()
+        if not exchange.frames.is_muted(client):
+            client.queue(ws_frame(orjson.dumps(reply)))
+            client.flush()
         if len(client.streams) > STREAMS_MAX:
             client.close(POLICY_VIOLATION, "Too many subscriptions")
 

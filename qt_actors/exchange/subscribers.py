@@ -87,6 +87,11 @@ class Subscriber:
             self._transport.write(ws_frame(close_payload(code, reason), CLOSE))
             asyncio.get_running_loop().call_later(2.0, self._transport.abort)
 
+    def cut(self) -> None:
+        """Break the connection without a word."""
+        self._drop()
+        self._transport.abort()
+
     def _drop(self) -> None:
         self._queue.clear()
         self._waiting = 0

@@ -1,0 +1,48 @@
+"""Acting on orders, inside the engine: an empty book, and orders that end by the exchange's own doing."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from qt_actors.exchange import params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qt_actors.exchange.algo_orders import AlgoOrders
+    from qt_actors.exchange.core import Core
+    from qt_actors.exchange.matching import Matching
+
+EVERYTHING: Final = Decimal(10) ** 18
+DISPLACED: Final = "4"  # expiry reason of an order that the exchange took away
+
+
+def spoil(core: Core, matching: Matching, algos: AlgoOrders, wire: Mapping[str, str]) -> None:
+    """Do what `wire` says: `do` is empty_book (symbol, side) or expire.
+
+    expire ends open orders, conditional too: those of symbol, side and type, or the one of orderId or algoId.
+    """
+    if wire["do"] == "empty_book":
+        symbol = params.symbol_of(wire)
+        core.state.taken.setdefault(symbol, {})[wire["side"]] = EVERYTHING
+        core.active.add(symbol)
+        return
+    order_id, algo_id = wire.get("orderId", ""), wire.get("algoId", "")
+    wanted = {"symbol": wire.get("symbol", ""), "side": wire.get("side", ""), "type": wire.get("type", "")}
+
+    def is_meant(order: object, number: int, named: str) -> bool:
+        if order_id or algo_id:
+            return named == str(number)
+        return all(not value or getattr(order, name) == value for name, value in wanted.items())
+
+    for orders in list(core.open_orders.values()):
+        for order in list(orders.values()):
+            if is_meant(order, order.order_id, order_id):
+                matching.expire(order, "EXPIRED", DISPLACED)
+    for waiting in list(core.open_algos.values()):
+        for algo in list(waiting.values()):
+            if is_meant(algo, algo.algo_id, algo_id):
+                algos.expire(algo)
+    for symbol in list(core.children):
+        algos.settle(symbol)
