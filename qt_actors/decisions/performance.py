@@ -62,8 +62,8 @@ UNTRIED: Final = Performance()
 
 
 def result_r(trade: TradeClosed) -> float | None:
-    """Return the net result over the risk; None for an adopted trade or one without known risk."""
-    if trade.adopted or trade.risk_usd <= Decimal(0):
+    """Return the net result over the risk; None for an adopted trade, one without known risk or with unknown result."""
+    if trade.adopted or not trade.complete or trade.risk_usd <= Decimal(0):
         return None
     return float((trade.realized_usd - trade.commission_usd) / trade.risk_usd)
 

@@ -10,19 +10,22 @@ import msgspec
 from qt_actors.decisions.admission import Holding
 from qt_actors.decisions.ids import client_id, parse
 from qt_actors.decisions.leverage import LIQUIDATION_SHARE
-from qt_actors.decisions.trade_state import ENDED, is_ours
+from qt_actors.decisions.trade_state import ENDED, HELD, is_ours, remaining, target_left
 from qt_actors.messages.base import Side, opposite
 from qt_actors.messages.market import SymbolRules
 from qt_actors.messages.positions import (
     AccountSnapshot,
     CancelOrphan,
     Position,
+    PositionResized,
+    PositionVanished,
     ProtectPosition,
     RearmTrade,
     RestingOrder,
     TradeState,
 )
 
+OWNING = HELD | {"closing"}
 SIGNIFICANT_DIGITS = 4
 """Of a price whose tick is not known: few enough to lie on any symbol's tick."""
 
@@ -30,16 +33,17 @@ SIGNIFICANT_DIGITS = 4
 class Findings(msgspec.Struct, frozen=True):
     """What one snapshot shows against what we believe."""
 
-    unprotected: tuple[ProtectPosition, ...]
-    """All of them, for the measurement."""
-    waiting: frozenset[str]
+    unprotected: tuple[ProtectPosition, ...] = ()
+    """All of them, those that may not be acted upon yet included."""
+    unknown: tuple[ProtectPosition, ...] = ()
+    """Covered positions that are not in our book."""
+    waiting: frozenset[str] = frozenset()
     """Symbols whose trade changed too lately, or waits for an answer, to be acted upon by this snapshot."""
-    unarmed: tuple[RearmTrade, ...]
-    orphans: tuple[CancelOrphan, ...]
-    vanished: tuple[str, ...]
-    """Symbols whose trade is open in our book and flat on the exchange."""
-    covered: Mapping[str, RestingOrder]
-    """The stop that covers each protected position."""
+    unarmed: tuple[RearmTrade, ...] = ()
+    resized: tuple[PositionResized, ...] = ()
+    orphans: tuple[CancelOrphan, ...] = ()
+    vanished: tuple[PositionVanished, ...] = ()
+    """Trades open in our book and flat, or turned round, on the exchange."""
 
 
 def held_side(quantity: Decimal) -> Side:
@@ -98,57 +102,68 @@ def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], patienc
     A trade that changed after the snapshot was asked for is not judged by it, nor one that waits for an answer, unless
     it has waited for longer than ``patience_ms`` (market time).
     """
-    old_ms = snapshot.requested_ms - patience_ms
+    asked_ms = snapshot.requested_ms
     settled = {
         s: t
         for s, t in trades.items()
-        if t.changed_ms < snapshot.requested_ms and (not t.pending or t.changed_ms < old_ms)
+        if t.changed_ms < asked_ms and (not t.pending or t.changed_ms < asked_ms - patience_ms)
     }
-    fresh = frozenset(s for s, t in trades.items() if s not in settled and t.phase not in ENDED)
-    unprotected, covered = [], {}
+    held = {p.symbol: p for p in snapshot.positions}
+    mine = {s: t for s, t in settled.items() if t.phase in OWNING and t.filled > t.exited}
+    same = {s: t for s, t in mine.items() if s in held and held_side(held[s].quantity) == t.side}
+    unprotected: list[ProtectPosition] = []
+    unknown: list[ProtectPosition] = []
     for position in snapshot.positions:
-        size = abs(position.quantity)
-        have = covered_quantity(position, snapshot.conditionals)
-        if have >= size:
-            covered[position.symbol] = next(o for o in snapshot.conditionals if covers(o, position))
-        else:
-            unprotected.append(_missing(position, size - have, adopted=position.symbol not in trades))
-    held = {p.symbol for p in snapshot.positions}
-    vanished = tuple(
-        s for s, t in settled.items() if t.phase in {"arming", "open", "closing"} and s not in held and t.filled > 0
-    )
-    unarmed = tuple(_unarmed(snapshot, t) for s, t in settled.items() if s in held and t.phase in {"arming", "open"})
+        missing = abs(position.quantity) - covered_quantity(position, snapshot.conditionals)
+        trade = trades.get(position.symbol)
+        ours = trade is not None and trade.phase not in ENDED
+        if missing > 0 or not ours:
+            found = _found(position, missing, snapshot.conditionals, adopted=not ours)
+            (unprotected if missing > 0 else unknown).append(found)
+    sizes = {s: abs(held[s].quantity) for s in same}
     return Findings(
         unprotected=tuple(unprotected),
-        waiting=fresh,
-        unarmed=tuple(u for u in unarmed if u.target or u.trail),
-        orphans=_orphans(snapshot, trades, held),
-        vanished=vanished,
-        covered=covered,
+        unknown=tuple(unknown),
+        waiting=frozenset(trades) - frozenset(settled),
+        unarmed=tuple(u for s, t in same.items() if sizes[s] == remaining(t) and (u := _unarmed(snapshot, t))),
+        resized=tuple(
+            PositionResized(symbol=s, quantity=sizes[s], entry_price=held[s].entry_price)
+            for s, t in same.items()
+            if sizes[s] != remaining(t)
+        ),
+        orphans=_orphans(snapshot, trades, frozenset(held)),
+        vanished=tuple(PositionVanished(symbol=s) for s in mine if s not in same),
     )
 
 
-def _unarmed(snapshot: AccountSnapshot, trade: TradeState) -> RearmTrade:
-    """Return which of the trade's target and trail, neither done, the exchange does not show."""
+def _unarmed(snapshot: AccountSnapshot, trade: TradeState) -> RearmTrade | None:
+    """Return which of the trade's target and trail, neither done, the exchange does not show; None when both stand."""
     there = {o.client_id for o in (*snapshot.conditionals, *snapshot.orders)}
-    target = trade.target_quantity > 0 and "target" not in trade.exits and trade.target_id not in there
+    target = target_left(trade) > 0 and trade.target_id not in there
     trail = trade.trail_quantity > 0 and "trail" not in trade.exits and trade.trail_id not in there
+    if trade.phase not in HELD or not (target or trail):
+        return None
     return RearmTrade(symbol=trade.symbol, target=target, trail=trail)
 
 
-def _missing(position: Position, quantity: Decimal, *, adopted: bool) -> ProtectPosition:
+def _found(
+    position: Position, missing: Decimal, conditionals: tuple[RestingOrder, ...], *, adopted: bool
+) -> ProtectPosition:
     return ProtectPosition(
         symbol=position.symbol,
         quantity=position.quantity,
         entry_price=position.entry_price,
         mark_price=position.mark_price,
         liquidation_price=position.liquidation_price,
-        missing_quantity=quantity,
+        missing_quantity=missing,
         adopted=adopted,
+        stop=None if missing else next((o for o in conditionals if covers(o, position)), None),
     )
 
 
-def _orphans(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], held: set[str]) -> tuple[CancelOrphan, ...]:
+def _orphans(
+    snapshot: AccountSnapshot, trades: Mapping[str, TradeState], held: frozenset[str]
+) -> tuple[CancelOrphan, ...]:
     """Orders of ours that belong to no living trade; foreign orders, and those of a position to be adopted, stay."""
     found = []
     for order in (*snapshot.conditionals, *snapshot.orders):
@@ -164,20 +179,32 @@ def _orphans(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], held: 
 
 def emergency_stop_price(position: ProtectPosition, rules: SymbolRules | None, stop_pct: Decimal) -> Decimal:
     """Return a stop for a position we did not open: ``stop_pct`` from the mark, well inside liquidation."""
-    mark, long = position.mark_price, position.quantity > 0
-    price = mark * (1 - stop_pct) if long else mark * (1 + stop_pct)
-    if position.liquidation_price > 0:
-        edge = mark + (position.liquidation_price - mark) * LIQUIDATION_SHARE
-        price = max(price, edge) if long else min(price, edge)
+    away = position.mark_price * stop_pct
+    price = position.mark_price - away if position.quantity > 0 else position.mark_price + away
+    return _on_tick(_drawn_in(price, position), rules)
+
+
+def inside_liquidation(price: Decimal, position: ProtectPosition, rules: SymbolRules | None) -> Decimal:
+    """Return the stop price, drawn nearer to the mark where liquidation would come before it."""
+    drawn = _drawn_in(price, position)
+    return price if drawn == price else _on_tick(drawn, rules)
+
+
+def _drawn_in(price: Decimal, position: ProtectPosition) -> Decimal:
+    if position.liquidation_price <= 0:
+        return price
+    edge = position.mark_price + (position.liquidation_price - position.mark_price) * LIQUIDATION_SHARE
+    return max(price, edge) if position.quantity > 0 else min(price, edge)
+
+
+def _on_tick(price: Decimal, rules: SymbolRules | None) -> Decimal:
     tick = rules.price_tick if rules else Decimal(1).scaleb(price.adjusted() - SIGNIFICANT_DIGITS + 1)
     return (price / tick).quantize(Decimal(1), ROUND_HALF_UP) * tick
 
 
-def adopt(
-    position: ProtectPosition, stop: RestingOrder | None, rules: SymbolRules | None, stop_pct: Decimal, now_ms: int
-) -> TradeState:
-    """Return a trade for a position we find and did not open; an existing covering stop is kept."""
-    now_s = now_ms // 1000 * 1000
+def adopt(position: ProtectPosition, rules: SymbolRules | None, stop_pct: Decimal, now_ms: int) -> TradeState:
+    """Return a trade for a position we find and did not open; a stop that stands is kept."""
+    now_s, stop = now_ms // 1000 * 1000, position.stop
     stop_price = stop.trigger_price if stop and stop.trigger_price else emergency_stop_price(position, rules, stop_pct)
     zero, size = Decimal(0), abs(position.quantity)
     return TradeState(

@@ -93,3 +93,8 @@ def cancel(trade: TradeState, order_id: str) -> CancelOrder:
     return CancelOrder(
         reply_to="", priority="protect", client_id=order_id, symbol=trade.symbol, conditional=conditional
     )
+
+
+def taken_back(trade: TradeState, *order_ids: str) -> tuple[CancelOrder, ...]:
+    """Return the cancels of those that are set and ours; an order made by somebody else is never touched."""
+    return tuple(cancel(trade, i) for i in order_ids if parse(i) is not None)

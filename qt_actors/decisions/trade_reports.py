@@ -52,6 +52,7 @@ def closed_report(trade: TradeState, now_ms: int) -> TradeClosed:
         mae_pct=trade.mae_pct,
         confidence=trade.confidence,
         adopted=trade.adopted,
+        complete=trade.complete,
     )
 
 
@@ -67,6 +68,8 @@ def closed_line(trade: TradeClosed) -> str:
     """Return the log line of a trade that is flat."""
     net = trade.realized_usd - trade.commission_usd
     how = " then ".join(trade.exits) or trade.exit_reason
+    if not trade.complete:
+        return f"TRADE CLOSED {trade.symbol} {trade.side} {trade.quantity} by {how}; its result is not known in full"
     return (
         f"TRADE CLOSED {trade.symbol} {trade.side} {trade.quantity} by {how} "
         f"@ {trade.exit_price:,.8g} net {net:+,.2f} USDT after {(trade.closed_ms - trade.opened_ms) / 3_600_000:.1f} h"

@@ -1,4 +1,4 @@
-"""What a step of a trade's life is made of: the vocabulary of ``trade_life``."""
+"""What a step of a trade's life is made of: the vocabulary of ``trade_life`` and ``trade_repair``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ from qt_actors.messages.orders import Command, Purpose
 from qt_actors.messages.positions import TradeState
 
 ATTEMPTS_MAX: Final = 5
-"""Times the exchange may refuse a trade's protective orders before it is closed at market instead."""
-ALREADY_PASSED: Final = frozenset({-2021, -4142})
+"""Failures within ``FORGIVEN_MS`` of each other that are answered by placing the order again; then the rule changes."""
+FORGIVEN_MS: Final = 3_600_000
+"""Market time without a failure after which the count begins anew: the order has stood."""
+RETRY_REAL_MS_MIN: Final = 1_000
+RETRY_REAL_MS_MAX: Final = 60_000
+COUNTED_MAX: Final = 256
+WOULD_TRIGGER: Final = -2021
+ALREADY_PASSED: Final = frozenset({WOULD_TRIGGER, -4142})
 """Exchange codes for "would trigger at once": the price is already beyond the trigger."""
+ENDED_BY_ITSELF: Final = 1
+"""In place of an exchange code: the order was taken and is gone."""
 FINAL: Final = frozenset({"FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"})
 LOST: Final = frozenset({"CANCELED", "EXPIRED", "REJECTED"})
 RESTING: Final = "NEW"
 EXECUTING: Final = frozenset({"TRIGGERING", "TRIGGERED", "FINISHED"})
 ENDED: Final = frozenset({"closed", "abandoned"})
+HELD: Final = frozenset({"arming", "open"})
+"""Phases with a position and no close under way."""
 ZERO: Final = Decimal(0)
 
 
@@ -40,6 +50,33 @@ def with_changes(trade: TradeState, now_ms: int, **changes: object) -> TradeStat
 def remaining(trade: TradeState) -> Decimal:
     """Return the quantity still held."""
     return trade.filled - trade.exited
+
+
+def target_left(trade: TradeState) -> Decimal:
+    """Return what the target has still to take."""
+    return min(trade.target_quantity - trade.target_filled, remaining(trade))
+
+
+def without(trade: TradeState, client_id: str, now_ms: int) -> TradeState:
+    """Return the trade with this order no longer pending."""
+    return with_changes(trade, now_ms, pending=tuple(i for i in trade.pending if i != client_id))
+
+
+def struck(trade: TradeState, now_ms: int) -> TradeState:
+    """Count the failure of a stop or a close; the next order of its kind gets an id of its own."""
+    before = trade.strikes if now_ms - trade.strike_ms < FORGIVEN_MS else 0
+    return with_changes(trade, now_ms, strikes=before + 1, strike_ms=now_ms, attempts=trade.attempts + 1)
+
+
+def missed(trade: TradeState, now_ms: int) -> TradeState:
+    """Count the failure of a target or a trail."""
+    before = trade.misses if now_ms - trade.miss_ms < FORGIVEN_MS else 0
+    return with_changes(trade, now_ms, misses=before + 1, miss_ms=now_ms, attempts=trade.attempts + 1)
+
+
+def given_up(trade: TradeState, now_ms: int) -> bool:
+    """Tell whether target and trail have failed too often to be tried again this hour; the stop does without them."""
+    return trade.misses > ATTEMPTS_MAX and now_ms - trade.miss_ms < FORGIVEN_MS
 
 
 def is_ours(trade: TradeState, client_id: str, purpose: Purpose | None = None) -> bool:
@@ -68,7 +105,16 @@ def purpose_of(trade: TradeState, client_id: str) -> Purpose | None:
 def is_bare(trade: TradeState) -> bool:
     """Tell whether we hold something without a stop, without one under way, and without a close under way."""
     stop_on_its_way = any(purpose_of(trade, i) == "stop" for i in trade.pending)
-    return trade.phase in {"arming", "open"} and remaining(trade) > 0 and not trade.stop_id and not stop_on_its_way
+    return trade.phase in HELD and remaining(trade) > 0 and not trade.stop_id and not stop_on_its_way
+
+
+def retry_real_ms(trade: TradeState) -> int | None:
+    """Return after how much real time the trade's stop or close is to be tried again; None when nothing is owed."""
+    owed = is_bare(trade) or (trade.close_wanted and trade.phase in HELD and remaining(trade) > 0)
+    if not owed:
+        return None
+    doublings = min(max(0, trade.strikes - ATTEMPTS_MAX), 16)
+    return int(min(RETRY_REAL_MS_MIN * 2**doublings, RETRY_REAL_MS_MAX))
 
 
 def awaited(trade: TradeState) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ class Telemetry(Actor):
             case positions.TradeClosed():
                 result = float(message.realized_usd - message.commission_usd)
                 self._take("qt_trades_total", 1, message.exit_reason)
-                self._take("qt_trades_won_total", result > 0)
+                self._take("qt_trades_won_total", message.complete and result > 0)
                 self._wiring.metrics.add("qt_realized_pnl_usd", result)
                 self._take("qt_commission_usd_total", max(0.0, float(message.commission_usd)))
                 self._take("qt_trade_slippage_ratio", message.slippage_bps / 10_000)

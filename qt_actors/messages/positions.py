@@ -107,7 +107,23 @@ class ProtectPosition(Message, frozen=True, kw_only=True):
     mark_price: Decimal
     liquidation_price: Decimal
     missing_quantity: Decimal
+    """What no stop covers; zero for a covered position that is only to be taken into our book."""
     adopted: bool
+    stop: RestingOrder | None = None
+    """One that covers it already, when nothing is missing."""
+
+
+class PositionResized(Message, frozen=True, kw_only=True):
+    """Position monitor → executor: two snapshots show another size than our book, and no fill explains it."""
+
+    symbol: str
+    quantity: Decimal
+    """Without sign."""
+    entry_price: Decimal
+
+
+class TradesRecovered(Message, frozen=True, kw_only=True):
+    """Executor → its watchers after a start: every open trade has been told, what is not in them is unknown to us."""
 
 
 class ClosePosition(Message, frozen=True, kw_only=True):
@@ -167,6 +183,8 @@ class TradeClosed(Message, frozen=True, kw_only=True):
     mae_pct: float
     confidence: float
     adopted: bool = False
+    complete: bool = True
+    """False when executions of it were never told: then nobody knows its result, and it counts nowhere."""
 
 
 class TradeState(Message, frozen=True, kw_only=True):
@@ -198,8 +216,9 @@ class TradeState(Message, frozen=True, kw_only=True):
     opened_ms: int
     expires_ms: int
     changed_ms: int
-    last_trade_id: int = 0
-    """Newest execution already counted; the exchange's trade ids rise within a symbol."""
+    counted: tuple[int, ...] = ()
+    """Trade ids of the executions already counted, the newest ``COUNTED_MAX``."""
+    target_filled: Decimal = Decimal(0)
     exit_notional: Decimal = Decimal(0)
     realized_usd: Decimal = Decimal(0)
     commission_usd: Decimal = Decimal(0)
@@ -209,7 +228,14 @@ class TradeState(Message, frozen=True, kw_only=True):
     attempts: int = 0
     """Orders of this trade placed again so far; part of their client ids."""
     strikes: int = 0
-    """Refusals of protective orders by the exchange in a row."""
+    """Stops and closes that failed, each within an hour of the one before."""
+    strike_ms: int = 0
+    misses: int = 0
+    """Targets and trails that failed, counted likewise."""
+    miss_ms: int = 0
+    close_wanted: str = ""
+    """Why the trade is to be closed, until it is: a close that fails is tried again."""
+    complete: bool = True
     pending: tuple[str, ...] = ()
     """Client ids sent and not yet answered."""
     adopted: bool = False
@@ -232,7 +258,10 @@ class MindChanged(Message, frozen=True, kw_only=True):
 
 
 class ProtectionMeasured(Message, frozen=True, kw_only=True):
-    """Position monitor: seconds each position spent without full protection since the last measurement."""
+    """Position monitor: market seconds that positions spent without full protection since the last measurement.
+
+    ``unprotected_symbols``: those without it now.
+    """
 
     now_ms: int
     unprotected_seconds: float

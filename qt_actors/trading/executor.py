@@ -1,7 +1,8 @@
 """Executor: turns admitted entries into protected positions, and positions into closed trades.
 
 Owns: the trades of our book, by symbol; the orders sent and not yet answered.
-Hears: entries admitted, closes asked, protection missing; the exchange's replies and events; journal receipts; quotes.
+Hears: entries admitted, the governor's word, closes asked, protection missing; the exchange's replies and events;
+journal receipts; quotes.
 Says: intents to the recorder before any order, order commands to the gateway, every change of a trade to its watchers.
 Never: sends an order whose intent is not on disk (but protects and closes even then), resends what may have arrived.
 On restart: reads open trades from the journal, looks up every order without an answer, waits for the account's truth.
@@ -15,11 +16,11 @@ from decimal import Decimal
 
 import msgspec
 
-from qt_actors.decisions import trade_life
+from qt_actors.decisions import trade_life, trade_repair
 from qt_actors.decisions.excursions import excursions
-from qt_actors.decisions.protection import adopt, emergency_stop_price
+from qt_actors.decisions.protection import adopt, emergency_stop_price, inside_liquidation
 from qt_actors.decisions.trade_reports import closed_line, placed_line
-from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_bare
+from qt_actors.decisions.trade_state import ENDED, Step, awaited, retry_real_ms
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
@@ -29,7 +30,8 @@ from qt_actors.ports import JournalReader, Mailbox
 from qt_actors.trading.dispatch import Dispatch, Owner
 
 LOG = logging.getLogger("qt.executor")
-BARE_RETRY_REAL_MS = 1000
+WISHES_MAX = 256
+WISH_REAL_MS_MAX = 60_000
 Answer = orders.OrderAccepted | orders.OrderRejected | orders.OrderDenied | orders.OrderCancelled
 LookedUp = orders.OrderOutcomeUnknown | orders.OrderFound | orders.OrderMissing
 Told = orders.OrderUpdated | orders.ConditionalUpdated | orders.Fill
@@ -44,7 +46,7 @@ class ExecutorWiring(msgspec.Struct, frozen=True, kw_only=True):
     governor: Mailbox
     account: Mailbox
     watchers: tuple[Mailbox, ...]
-    """Told of every ``TradeChanged``, ``TradeOpened``, ``TradeClosed``."""
+    """Told of every ``TradeChanged``, ``TradeOpened``, ``TradeClosed``, and of ``TradesRecovered``."""
     journal: Callable[[], JournalReader]
     adopted_stop_pct: Decimal
     """Distance from the mark of the stop given to a position we did not open."""
@@ -61,6 +63,10 @@ class Executor(Actor):
         self._rules: dict[str, SymbolRules] = {}
         self._dispatch: Dispatch
         self._entries = 0
+        self._forbidden = ""
+        """Why no entry may be sent now, by the governor's last word; what it admits later comes after a later one."""
+        self._wishes: dict[str, positions.ClosePosition] = {}
+        """Closes asked for of positions that are not in our book yet."""
 
     def on_start(self) -> None:
         """Recover the book; ask for whatever was under way when we went."""
@@ -74,6 +80,7 @@ class Executor(Actor):
         self._dispatch = Dispatch(owner, self._wiring.gateway, self._wiring.recorder)
         for trade in self._wiring.journal().open_trades():
             self._recover(trade)
+        self._tell_watchers(positions.TradesRecovered())
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._wiring.account.tell(positions.SnapshotRequested(reason="executor started"))
 
@@ -88,7 +95,7 @@ class Executor(Actor):
             self._dispatch.look_up_later(client_id, trade.symbol)
         if trade.phase == "stopping" and not unanswered:
             self._apply(trade_life.on_leverage_refused(trade, "interrupted before its entry was sent", self.now_ms()))
-        self._mind_the_stop(trade)
+        self._mind_what_is_owed(trade)
 
     def handle(self, message: object) -> None:
         """One case a message."""
@@ -110,25 +117,34 @@ class Executor(Actor):
             case QuotesUpdated():
                 self._trades.update(excursions(self._trades, message))
             case TimerFired(key=key):
-                what, _, of = key.partition(":")
-                if what == "look":
-                    self._dispatch.look_up(of)
-                else:
-                    self._step(of, lambda t, now: trade_life.protect(t, now, passed=False) if is_bare(t) else Step(t))
+                self._timer(*key.split(":", 1))
             case _:
                 self._asked(message)
+
+    def _timer(self, what: str, of: str) -> None:
+        match what:
+            case "look":
+                self._dispatch.look_up(of)
+            case "retry":
+                self._step(of, trade_repair.retry)
+            case _:
+                self._wishes.pop(of, None)
 
     def _asked(self, message: object) -> None:
         """Hear the position monitor, the operator and the universe."""
         match message:
             case positions.ProtectPosition():
                 self._protect(message)
-            case positions.ClosePosition(symbol=symbol, reason=reason, exit_reason=kind):
-                self._step(symbol, lambda t, now: trade_life.close(t, f"{kind}: {reason}", now))
+            case positions.ClosePosition():
+                self._close(message)
             case positions.PositionVanished(symbol=symbol):
-                self._step(symbol, trade_life.on_position_gone)
+                self._step(symbol, trade_repair.on_position_gone)
+            case positions.PositionResized(symbol=symbol, quantity=size, entry_price=price):
+                self._step(symbol, lambda t, now: trade_repair.on_resized(t, size, price, now))
             case positions.RearmTrade(symbol=symbol, target=target, trail=trail):
-                self._step(symbol, lambda t, now: trade_life.rearm(t, now, target=target, trail=trail))
+                self._step(symbol, lambda t, now: trade_repair.rearm(t, now, target=target, trail=trail))
+            case policy.Directive():
+                self._forbidden = "" if message.allow_new_positions else f"entries were stopped: {message.reason}"
             case positions.CancelOrphan(symbol=symbol, client_id=client_id, conditional=conditional):
                 self._dispatch.send(
                     orders.CancelOrder(
@@ -151,12 +167,13 @@ class Executor(Actor):
         held = self._trades.get(decision.symbol)
         taken = held is not None and (held.phase not in ENDED or held.decision_id == decision.decision_id)
         acted = {"decision_id": decision.decision_id}
-        if plan is None or taken or self._wiring.journal().rows("intents_of", acted):
-            self._wiring.governor.tell(
-                policy.ReservationReleased(
-                    decision_id=decision.decision_id, symbol=decision.symbol, outcome="a trade is already there"
-                )
+        repeated = plan is None or taken or bool(self._wiring.journal().rows("intents_of", acted))
+        if plan is None or repeated or self._forbidden:
+            outcome = "a trade is already there" if repeated else self._forbidden
+            released = policy.ReservationReleased(
+                decision_id=decision.decision_id, symbol=decision.symbol, outcome=outcome
             )
+            self._wiring.governor.tell(released)
             return
         self._entries += 1
         self._apply(trade_life.begin(plan, self.now_ms()))
@@ -186,7 +203,10 @@ class Executor(Actor):
                 self._dispatch.look_up_later(client_id, symbol)  # the look-up was denied, not the order
             case orders.OrderAccepted(exchange_id=exchange_id, status=status, executed_quantity=executed):
                 self._resolve(message, "accepted", exchange_id)
-                self._step(symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, executed, now))
+                forbidden = self._forbidden
+                self._step(
+                    symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, executed, now, forbidden)
+                )
                 trade = self._trades.get(symbol)
                 if trade is not None and client_id == trade.entry_id:
                     LOG.info(placed_line(trade, self.trace))
@@ -205,9 +225,10 @@ class Executor(Actor):
             case orders.OrderOutcomeUnknown():
                 if self._is_pending(symbol, client_id):
                     self._dispatch.look_up_later(client_id, symbol)
+                    self._step(symbol, lambda t, now: trade_life.on_unknown(t, client_id, now))
             case orders.OrderFound():
                 self._resolve(message, "accepted", message.exchange_id)
-                self._step(symbol, lambda t, now: _found(t, message, now))
+                self._step(symbol, lambda t, now: _found(t, message, now, self._forbidden))
             case orders.OrderMissing():
                 if not self._is_pending(symbol, client_id):
                     self._dispatch.forget(client_id)
@@ -222,35 +243,54 @@ class Executor(Actor):
             case orders.ConditionalUpdated(symbol=symbol):
                 self._step(symbol, lambda t, now: trade_life.on_conditional(t, message, now))
             case orders.Fill(symbol=symbol):
-                self._step(symbol, lambda t, now: trade_life.on_exit_fill(t, message, now))
+                self._step(symbol, lambda t, now: trade_life.on_fill(t, message, now))
 
     def _protect(self, message: positions.ProtectPosition) -> None:
-        """Restore a missing stop; adopt a position that is not in our book.
+        """Restore a missing stop; take a position that is not in our book into it, with a stop of ours if it has none.
 
         Without the exchange's rules no price can be made: the monitor asks again with the next snapshot.
         """
-        if not self._rules:
-            return
         now, trade = self.now_ms(), self._trades.get(message.symbol)
         unknown = trade is None or trade.phase in ENDED
-        self._wiring.recorder.tell(
-            IncidentSeen(
-                kind="adopted position" if unknown else "missing protection",
-                subject=message.symbol,
-                detail=f"{message.quantity} held, {message.missing_quantity} without a stop",
-                repaired=True,
-                now_ms=now,
-            )
-        )
+        if (not self._rules and message.missing_quantity) or not (unknown or message.missing_quantity):
+            return
+        detail = f"{message.quantity} held, {message.missing_quantity} without a stop"
+        self._note("adopted position" if unknown else "missing protection", message.symbol, detail)
         rules, pct = self._rules.get(message.symbol), self._wiring.adopted_stop_pct
         if trade is None or unknown:
-            trade = adopt(message, None, rules, pct, now)
+            trade = adopt(message, rules, pct, now)
         elif not trade.stop_price:
-            price = emergency_stop_price(message, rules, pct)
-            trade = msgspec.structs.replace(trade, stop_price=price, changed_ms=now)
-        long = message.quantity > 0
-        passed = message.mark_price <= trade.stop_price if long else message.mark_price >= trade.stop_price
-        self._apply(trade_life.protect(trade, now, passed=passed))
+            trade = msgspec.structs.replace(trade, stop_price=emergency_stop_price(message, rules, pct), changed_ms=now)
+        else:
+            trade = msgspec.structs.replace(
+                trade, stop_price=inside_liquidation(trade.stop_price, message, rules), changed_ms=now
+            )
+        if message.missing_quantity:
+            long = message.quantity > 0
+            passed = message.mark_price <= trade.stop_price if long else message.mark_price >= trade.stop_price
+            stands = message.missing_quantity < abs(message.quantity)
+            self._apply(trade_repair.protect(trade, now, passed=passed, some_stands=stands))
+        else:
+            self._apply(Step(trade))
+        if message.symbol in self._wishes:
+            self._close(self._wishes.pop(message.symbol))
+
+    def _close(self, message: positions.ClosePosition) -> None:
+        """Close now; a position that is not in our book yet, as soon as the monitor has told of it."""
+        trade, text = self._trades.get(message.symbol), f"{message.exit_reason}: {message.reason}"
+        if trade is not None and trade.phase not in ENDED:
+            fold = trade_repair.close_by_policy if message.exit_reason == "policy" else trade_repair.close
+            self._step(message.symbol, lambda t, now: fold(t, text, now))
+        elif message.exit_reason != "policy" and len(self._wishes) < WISHES_MAX:
+            self._wishes[message.symbol] = message
+            self.timer(f"wish:{message.symbol}", WISH_REAL_MS_MAX, real=True)
+            for serial in ("first", "second"):
+                reason = f"close asked for {message.symbol}, which is not in our book: {serial} look"
+                self._wiring.account.tell(positions.SnapshotRequested(reason=reason))
+
+    def _note(self, kind: str, symbol: str, detail: str) -> None:
+        incident = IncidentSeen(kind=kind, subject=symbol, detail=detail, repaired=True, now_ms=self.now_ms())
+        self._wiring.recorder.tell(incident)
 
     def _refused(self, symbol: str, client_id: str, code: int, reason: str) -> None:
         self._step(symbol, lambda t, now: trade_life.on_refused(t, client_id, code, reason, now))
@@ -280,7 +320,7 @@ class Executor(Actor):
                 self._dispatch.write_then_send(command, step.trade)
             else:
                 self._dispatch.send(command)
-        self._mind_the_stop(step.trade)
+        self._mind_what_is_owed(step.trade)
         for event in step.events:
             match event:
                 case policy.ReservationReleased():
@@ -290,21 +330,25 @@ class Executor(Actor):
                 case _:
                     self._publish(event)
 
-    def _mind_the_stop(self, trade: positions.TradeState) -> None:
-        """A position of ours without a stop, and none under way: try again in a second, for as long as it takes."""
-        if is_bare(trade):
-            self.timer(f"bare:{trade.symbol}", BARE_RETRY_REAL_MS, real=True)
+    def _mind_what_is_owed(self, trade: positions.TradeState) -> None:
+        """Try a stop or a close that is owed and not under way again, ever more slowly, for as long as it takes."""
+        delay_ms = retry_real_ms(trade)
+        if delay_ms is not None:
+            self.timer(f"retry:{trade.symbol}", delay_ms, real=True)
 
     def _publish(self, event: object) -> None:
         if isinstance(event, positions.TradeClosed):
             LOG.info(closed_line(event))
         self._wiring.recorder.tell(event)
+        self._tell_watchers(event)
+
+    def _tell_watchers(self, event: object) -> None:
         for watcher in self._wiring.watchers:
             watcher.tell(event)
 
 
-def _found(trade: positions.TradeState, found: orders.OrderFound, now_ms: int) -> Step:
+def _found(trade: positions.TradeState, found: orders.OrderFound, now_ms: int, forbidden: str) -> Step:
     """Take a look-up that found the order; an entry's answer carries its price."""
     if found.client_id == trade.entry_id:
         return trade_life.on_entry_found(trade, found.status, found.executed_quantity, found.average_price, now_ms)
-    return trade_life.on_accepted(trade, found.client_id, found.status, found.executed_quantity, now_ms)
+    return trade_life.on_accepted(trade, found.client_id, found.status, found.executed_quantity, now_ms, forbidden)

@@ -1,9 +1,11 @@
-"""Position monitor: proves from the exchange's own word that every position is covered.
+"""Position monitor: proves every 10 s that every position is covered, and says what must be done where it is not.
 
-Owns: the last snapshot's findings, the time spent unprotected, the newest signal of every held symbol.
-Hears: account snapshots (every 10 s and on request), changes of trades, signals, stream events of protective orders.
-Says: ``ProtectPosition``, ``PositionVanished``, ``CancelOrphan``, ``ClosePosition`` to the executor; measurements.
-Never: places an order; acts on a mismatch that a second snapshot does not confirm.
+Owns: what the last snapshot showed, the time spent unprotected, the newest signal of every held symbol.
+Hears: account snapshots (every 10 s and on request), changes of trades, signals.
+Says: ``ProtectPosition``, ``PositionVanished``, ``PositionResized``, ``RearmTrade``, ``CancelOrphan``,
+``ClosePosition`` to the executor; measurements; alerts.
+Never: places an order; acts on a mismatch that a second snapshot does not confirm, or before the executor has told all
+its trades.
 On restart: forgets its findings; the next two snapshots tell them again. Trades are told again by the executor.
 """
 
@@ -14,22 +16,32 @@ from collections.abc import Mapping
 import msgspec
 
 from config.settings import Settings
+from qt_actors.decisions import coverage
+from qt_actors.decisions.alerts import alert_text, result_steps
 from qt_actors.decisions.exits import mind_changed, policy_exit
 from qt_actors.decisions.protection import Findings, examine
 from qt_actors.decisions.trade_state import ENDED
 from qt_actors.kernel import Actor
 from qt_actors.messages.positions import (
     AccountSnapshot,
+    CancelOrphan,
     ClosePosition,
+    PositionResized,
     PositionVanished,
     ProtectionMeasured,
+    ProtectPosition,
+    RearmTrade,
     SnapshotRequested,
     TradeChanged,
+    TradesRecovered,
     TradeState,
 )
+from qt_actors.messages.requests import LedgerSyncRequested
 from qt_actors.messages.signals import Signal, Signals
 from qt_actors.messages.system import IncidentSeen
 from qt_actors.ports import Mailbox
+
+Correction = ProtectPosition | PositionVanished | PositionResized | RearmTrade | CancelOrphan
 
 
 class PositionMonitorWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,10 +66,13 @@ class PositionMonitor(Actor):
         super().__init__()
         self._wiring = wiring
         self._trades: dict[str, TradeState] = {}
+        self._book_known = False
         self._signals: dict[str, Signal] = {}
-        self._suspects: dict[str, int] = {}
-        """Symbol → exchange time at which a snapshot first showed it unprotected."""
-        self._missing: set[str] = set()
+        self._found: frozenset[str] = frozenset()
+        """What the last snapshot showed to be corrected."""
+        self._covers: dict[str, coverage.Cover] = {}
+        self._steps: dict[str, int] = {}
+        """Decision → how far its result has been told."""
         self._flipped: set[tuple[str, int]] = set()
         self._unprotected_ms = 0
 
@@ -65,9 +80,18 @@ class PositionMonitor(Actor):
         """One case a message."""
         match message:
             case AccountSnapshot():
+                self._covers, spent_ms = coverage.after_snapshot(self._covers, message)
+                self._measured(spent_ms, message.requested_ms)
                 self._compare(message)
+                self._alert(message)
+                self._rethink()
             case TradeChanged(trade=trade):
                 self._trades[trade.symbol] = trade
+                self._covers, spent_ms = coverage.after_trade(self._covers, trade)
+                if spent_ms:
+                    self._measured(spent_ms, trade.changed_ms)
+            case TradesRecovered():
+                self._book_known = True
             case Signals(signals=signals):
                 self._signals = {s.symbol: s for s in signals}
                 self._rethink()
@@ -76,41 +100,49 @@ class PositionMonitor(Actor):
 
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
-        return {"suspects": len(self._suspects), "unprotected_s": self._unprotected_ms / 1000}
+        bare = coverage.bare_symbols(self._covers)
+        return {"unprotected": len(bare), "unprotected_s": self._unprotected_ms / 1000}
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
+        """Order what two snapshots in a row show to be wrong; ask for the second one at once."""
+        if not self._book_known:
+            return
         found = examine(snapshot, self._trades, self._wiring.patience_ms)
-        again = self._measure(found, snapshot)
-        for symbol in found.vanished:
-            if symbol in self._missing:
-                self._wiring.executor.tell(PositionVanished(symbol=symbol))
-            again = again or symbol not in self._missing
-        self._missing = set(found.vanished)
-        for order in (*found.orphans, *found.unarmed):
-            self._wiring.executor.tell(order)
-        if again:
+        keys = {key: correction for correction in _corrections(found) if (key := _key(correction))}
+        for key, correction in keys.items():
+            if key in self._found and correction.symbol not in found.waiting:
+                self._wiring.executor.tell(correction)
+        fresh = [correction for key, correction in keys.items() if key not in self._found]
+        self._found = frozenset(keys)
+        if any(isinstance(f, PositionVanished | PositionResized) for f in fresh):
+            self._wiring.account.tell(LedgerSyncRequested(reason="to explain a mismatch by its fills"))
+        if fresh:
             self._wiring.account.tell(SnapshotRequested(reason="to confirm a mismatch"))
-        self._rethink()
 
-    def _measure(self, found: Findings, snapshot: AccountSnapshot) -> bool:
-        """Act on what two snapshots in a row show unprotected; return whether a new suspect needs a second look."""
-        now = snapshot.requested_ms
-        spent, confirmed, suspects = 0, [], {}
-        for missing in found.unprotected:
-            since = self._suspects.get(missing.symbol)
-            suspects[missing.symbol] = now
-            if since is None:
+    def _measured(self, spent_ms: int, now_ms: int) -> None:
+        self._unprotected_ms += spent_ms
+        told = ProtectionMeasured(
+            now_ms=now_ms,
+            unprotected_seconds=spent_ms / 1000,
+            unprotected_symbols=coverage.bare_symbols(self._covers),
+        )
+        for listener in (self._wiring.telemetry, *self._wiring.watchers):
+            listener.tell(told)
+
+    def _alert(self, snapshot: AccountSnapshot) -> None:
+        """Tell each step of a position's result once, on the way up and on the way down."""
+        steps = {}
+        for position in snapshot.positions:
+            trade = self._trades.get(position.symbol)
+            if trade is None or trade.phase in ENDED:
                 continue
-            spent += now - since
-            confirmed.append(missing.symbol)
-            if missing.symbol not in found.waiting:
-                self._wiring.executor.tell(missing)
-        fresh = set(suspects) - set(self._suspects)
-        self._suspects = suspects
-        self._unprotected_ms += spent
-        told = ProtectionMeasured(now_ms=now, unprotected_seconds=spent / 1000, unprotected_symbols=tuple(confirmed))
-        self._wiring.telemetry.tell(told)
-        return bool(fresh)
+            passed, told = result_steps(trade, position), self._steps.get(trade.decision_id, 0)
+            steps[trade.decision_id] = (
+                told if passed == 0 else passed if passed * told <= 0 else max(told, passed, key=abs)
+            )
+            if steps[trade.decision_id] != told:
+                self._tell_incident("pnl alert", trade.symbol, alert_text(trade, position))
+        self._steps = steps
 
     def _rethink(self) -> None:
         """Time barrier and changed minds."""
@@ -120,7 +152,7 @@ class PositionMonitor(Actor):
                 continue
             signal = self._signals.get(trade.symbol)
             reason = policy_exit(trade, signal, now, self._wiring.settings)
-            if reason and trade.phase == "open":
+            if reason:
                 self._wiring.executor.tell(ClosePosition(symbol=trade.symbol, reason=reason, exit_reason="policy"))
             elif signal is not None:
                 self._warn(trade, signal)
@@ -133,12 +165,29 @@ class PositionMonitor(Actor):
         self._flipped = {k for k in self._flipped if k[1] == signal.close_time_ms} | {key}
         for watcher in self._wiring.watchers:
             watcher.tell(changed)
-        self._wiring.recorder.tell(
-            IncidentSeen(
-                kind="mind changed",
-                subject=trade.symbol,
-                detail=f"holds {trade.side}, the ensemble now says {signal.action} {signal.confidence:.0%}",
-                repaired=False,
-                now_ms=self.now_ms(),
-            )
-        )
+        text = f"holds {trade.side}, the ensemble now says {signal.action} {signal.confidence:.0%}"
+        self._tell_incident("mind changed", trade.symbol, text)
+
+    def _tell_incident(self, kind: str, symbol: str, detail: str) -> None:
+        incident = IncidentSeen(kind=kind, subject=symbol, detail=detail, repaired=False, now_ms=self.now_ms())
+        self._wiring.recorder.tell(incident)
+
+
+def _corrections(found: Findings) -> tuple[Correction, ...]:
+    """Everything that is to be put right; fills first explain a size, a position is taken in before it is protected."""
+    return (*found.vanished, *found.resized, *found.unknown, *found.unprotected, *found.unarmed, *found.orphans)
+
+
+def _key(correction: Correction) -> str:
+    """Two snapshots agree when what they show has the same key."""
+    match correction:
+        case PositionResized(symbol=symbol, quantity=quantity):
+            return f"resized {symbol} {quantity}"
+        case CancelOrphan(client_id=client_id):
+            return f"orphan {client_id}"
+        case ProtectPosition(symbol=symbol, adopted=adopted):
+            return f"protect {symbol} {adopted}"
+        case RearmTrade(symbol=symbol, target=target, trail=trail):
+            return f"rearm {symbol} {target} {trail}"
+        case PositionVanished(symbol=symbol):
+            return f"vanished {symbol}"

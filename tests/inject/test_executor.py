@@ -1,4 +1,4 @@
-"""The executor on the deterministic runtime; its neighbours are probes, the journal's past is a list."""
+"""The executor's way from an admitted entry to a closed trade; closes and the governor: ``test_executor_closes``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from qt_actors.decisions import trade_life
-from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
+from qt_actors.kernel import Crash
 from qt_actors.messages import orders
-from qt_actors.messages.market import UniverseChosen
 from qt_actors.messages.policy import EntryAdmitted, ReservationReleased
 from qt_actors.messages.positions import (
     CancelOrphan,
@@ -23,89 +22,8 @@ from qt_actors.messages.positions import (
 )
 from qt_actors.messages.system import IncidentSeen
 from qt_actors.trading.dispatch import LOOK_UP_DELAYS_MS
-from qt_actors.trading.executor import Executor, ExecutorWiring
-from tests.builders import NOW, a_decision, a_plan, algo_update, order_update, some_rules
-
-PATH = "root/executor"
-
-
-class Past:
-    """What the journal remembers."""
-
-    def __init__(self, *trades):
-        self.trades = trades
-        self.acted = set()
-
-    def open_trades(self):
-        return self.trades
-
-    def rows(self, question, parameters):
-        assert question == "intents_of"
-        return [{}] if parameters["decision_id"] in self.acted else []
-
-
-class House:
-    """An executor; its neighbours are probes."""
-
-    def __init__(self, *past, recorder_answers=True):
-        self.runtime = SimRuntime(seed=1, start_ms=NOW)
-        self.past = Past(*past)
-        names = ("gateway", "recorder", "governor", "account", "watcher", "universe")
-        self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
-        if recorder_answers:
-            self.probes["recorder"].answers(orders.RecordIntents, lambda m: orders.IntentsRecorded(token=m.token))
-        address = {name: self.runtime.address(f"root/{name}") for name in names}
-        wiring = ExecutorWiring(
-            universe=address["universe"],
-            gateway=address["gateway"],
-            recorder=address["recorder"],
-            governor=address["governor"],
-            account=address["account"],
-            watchers=(address["watcher"],),
-            journal=lambda: self.past,
-            adopted_stop_pct=D("0.02"),
-        )
-        spec = ChildSpec("executor", lambda: Executor(wiring), retry_crashed=False)
-        self.runtime.start(SupervisorSpec("root", children=(spec,)))
-        assert self.runtime.wait_ready()
-        self.gateway, self.recorder, self.governor = (self.probes[n] for n in ("gateway", "recorder", "governor"))
-        self.watcher = self.probes["watcher"]
-        self.runtime.run_until_idle()
-
-    def tell(self, *messages):
-        for message in messages:
-            self.runtime.address(PATH).tell(message)
-        self.runtime.run_for(0)
-
-    def sent(self, kind):
-        return [m for m in self.gateway.heard if isinstance(m, kind)]
-
-    def accept(self, command, status="NEW", executed="0"):
-        self.tell(
-            orders.OrderAccepted(
-                client_id=command.client_id,
-                symbol=command.symbol,
-                exchange_id=1,
-                conditional=isinstance(command, orders.PlaceConditional),
-                status=status,
-                executed_quantity=D(executed),
-            )
-        )
-
-    def stand_stop(self):
-        self.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
-        (stop,) = self.sent(orders.PlaceConditional)
-        self.accept(stop)
-        return stop
-
-    def open(self):
-        self.stand_stop()
-        (entry,) = self.sent(orders.PlaceOrder)
-        trade = trade_life.begin(a_plan(), NOW).trade
-        self.tell(order_update(trade, entry.client_id, "FILLED", executed="0.010", trade_id=1, last="0.010"))
-        for command in self.sent(orders.PlaceConditional)[1:]:
-            self.accept(command)
-        return trade
+from tests.builders import NOW, a_decision, a_plan, algo_update, order_update
+from tests.executor_house import PATH, House, know_the_rules
 
 
 @pytest.fixture
@@ -270,11 +188,6 @@ def test_a_crash_of_the_executor_loses_no_trade_because_the_journal_holds_it(hou
     assert state.restarts == 1
     assert next(c.client_id for c in house.sent(orders.LookUpOrder)) == held.entry_id
     assert len(house.sent(orders.PlaceOrder)) == 1
-
-
-def know_the_rules(house):
-    rules = (some_rules(), some_rules("ETHUSDT"))
-    house.tell(UniverseChosen(symbols=("BTCUSDT", "ETHUSDT"), rules=rules, refused={}))
 
 
 def test_before_the_rules_are_known_no_price_is_made_up(house):

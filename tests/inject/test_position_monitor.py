@@ -12,16 +12,20 @@ from qt_actors.messages.positions import (
     CancelOrphan,
     ClosePosition,
     MindChanged,
+    PositionResized,
     PositionVanished,
     ProtectionMeasured,
     ProtectPosition,
     RearmTrade,
     SnapshotRequested,
     TradeChanged,
+    TradesRecovered,
 )
+from qt_actors.messages.requests import LedgerSyncRequested
 from qt_actors.messages.signals import Signals
+from qt_actors.messages.system import IncidentSeen
 from qt_actors.trading.position_monitor import PositionMonitor, PositionMonitorWiring
-from tests.builders import CLOSE_MS, NOW, a_plan, a_signal, a_snapshot, a_stop
+from tests.builders import CLOSE_MS, NOW, a_plan, a_position, a_signal, a_snapshot, a_stop
 
 PATH = "root/position-monitor"
 
@@ -29,7 +33,7 @@ PATH = "root/position-monitor"
 class House:
     """A monitor; its neighbours are probes."""
 
-    def __init__(self):
+    def __init__(self, *, book_known=True):
         self.runtime = SimRuntime(seed=1, start_ms=NOW)
         names = ("executor", "account", "recorder", "telemetry", "web")
         self.probes = {n: Probe(self.runtime, f"root/{n}") for n in names}
@@ -47,6 +51,8 @@ class House:
         )
         assert self.runtime.wait_ready()
         self.executor, self.account = self.probes["executor"], self.probes["account"]
+        if book_known:
+            self.tell(TradesRecovered())
 
     def tell(self, *messages):
         for message in messages:
@@ -68,6 +74,9 @@ class House:
 
     def unprotected_s(self):
         return sum(m.unprotected_seconds for m in self.probes["telemetry"].heard if isinstance(m, ProtectionMeasured))
+
+    def alerts(self):
+        return [m for m in self.probes["recorder"].heard if isinstance(m, IncidentSeen) and m.kind == "pnl alert"]
 
 
 @pytest.fixture
@@ -100,11 +109,11 @@ def test_a_missing_stop_is_confirmed_by_a_second_snapshot_before_anything_is_ord
     assert house.executor.expect(ProtectPosition).missing_quantity == D("0.010")
 
 
-def test_the_time_without_protection_is_measured_from_the_first_sight(house):
-    house.hold()
+def test_the_time_without_protection_is_measured_from_the_last_proof(house):
+    house.hold()  # its stop was acknowledged at NOW, a second before the first snapshot
     bare = a_snapshot(conditionals=())
     house.tell(bare, later(bare, 300), later(bare, 1300), later(a_snapshot(), 2000))
-    assert house.unprotected_s() == pytest.approx(1.3)
+    assert house.unprotected_s() == pytest.approx(2.3)
 
 
 def test_a_stop_that_one_snapshot_missed_counts_as_no_time(house):
@@ -114,17 +123,75 @@ def test_a_stop_that_one_snapshot_missed_counts_as_no_time(house):
     assert house.executor.heard == ()
 
 
-def test_a_target_cancelled_by_hand_is_to_be_placed_again(house):
+def test_a_stop_lost_and_restored_between_two_snapshots_is_measured(house):
+    house.hold()
+    house.tell(a_snapshot())
+    house.hold(stop_id="", changed_ms=NOW + 3_000)
+    house.hold(stop_id="qt-BTCUSDT-sxwkn4-s1", changed_ms=NOW + 4_500)
+    house.tell(later(a_snapshot(conditionals=(a_stop(client_id="x", created_ms=NOW + 4_400),)), 10_000))
+    assert house.unprotected_s() == pytest.approx(1.5)
+
+
+def test_a_stop_replaced_by_a_younger_one_that_nobody_told_of_counts_since_the_last_proof(house):
+    house.hold()
+    house.tell(a_snapshot(), later(a_snapshot(conditionals=(a_stop(created_ms=NOW + 6_000),)), 10_000))
+    assert house.unprotected_s() == pytest.approx(5)
+
+
+def test_a_silence_through_which_the_same_stop_stood_costs_nothing(house):
+    house.hold()
+    house.tell(a_snapshot(), later(a_snapshot(), 900_000))
+    assert house.unprotected_s() == 0
+
+
+def test_a_target_cancelled_by_hand_is_to_be_placed_again_when_two_snapshots_agree(house):
     house.hold(target_quantity=D("0.005"), target_id="gone")
     house.tell(a_snapshot())
+    assert house.executor.heard == ()
+    house.tell(later(a_snapshot(), 300))
     assert house.executor.expect(RearmTrade).target
+
+
+def test_a_target_that_filled_unseen_is_not_placed_a_second_time(house):
+    house.hold(target_quantity=D("0.005"), target_id="gone")
+    half = a_snapshot(positions=(a_position(quantity=D("0.005")),))
+    house.tell(half)
+    assert house.account.expect(LedgerSyncRequested)
+    house.tell(later(half, 300))
+    assert not [m for m in house.executor.heard if isinstance(m, RearmTrade)]
+    assert house.executor.expect(PositionResized).quantity == D("0.005")
+
+
+def test_a_covered_position_that_nobody_opened_is_taken_into_the_book(house):
+    house.tell(a_snapshot(), later(a_snapshot(), 300))
+    found = house.executor.expect(ProtectPosition)
+    assert (found.missing_quantity, found.stop, found.adopted) == (D(0), a_stop(), True)
+
+
+def test_a_position_that_turned_round_ends_its_trade_and_is_protected_as_what_it_is(house):
+    house.hold()
+    turned = a_snapshot(positions=(a_position(quantity=D("-0.004"), liquidation_price=D(140_000)),), conditionals=())
+    house.tell(turned, later(turned, 300))
+    heard = [type(m).__name__ for m in house.executor.heard]
+    assert heard == ["PositionVanished", "ProtectPosition"]
+
+
+def test_nothing_is_corrected_before_the_executor_has_told_its_trades():
+    house = House(book_known=False)
+    bare = a_snapshot(conditionals=())
+    house.tell(bare, later(bare, 300), later(bare, 600))
+    assert house.executor.heard == ()
+    assert house.unprotected_s() > 0
+    house.tell(TradesRecovered(), later(bare, 900), later(bare, 1200))
+    assert house.executor.expect(ProtectPosition).adopted
+    house.runtime.stop()
 
 
 def test_a_stop_whose_answer_is_outstanding_counts_as_unprotected_and_is_waited_for(house):
     house.hold(pending=("qt-BTCUSDT-sxwkn4-s1",), stop_id="")
     bare = a_snapshot(conditionals=())
     house.tell(bare, later(bare, 300))
-    assert house.unprotected_s() == pytest.approx(0.3)
+    assert house.unprotected_s() == pytest.approx(1.3)
     assert house.executor.heard == ()
     house.tell(later(bare, 20_000))
     assert house.executor.expect(ProtectPosition).symbol == "BTCUSDT"
@@ -139,9 +206,25 @@ def test_a_vanished_position_is_told_when_two_snapshots_agree(house):
     assert house.executor.expect(PositionVanished).symbol == "BTCUSDT"
 
 
-def test_an_orphan_of_ours_is_to_be_cancelled(house):
-    house.tell(a_snapshot(positions=()))
+def test_an_orphan_of_ours_is_to_be_cancelled_when_two_snapshots_agree(house):
+    orphaned = a_snapshot(positions=())
+    house.tell(orphaned)
+    assert house.executor.heard == ()
+    house.tell(later(orphaned, 300))
     assert house.executor.expect(CancelOrphan).client_id == a_stop().client_id
+
+
+def test_each_step_of_a_position_s_result_is_told_once_and_again_when_it_turns(house):
+    house.hold()  # risks 20 USDT
+
+    def told(pnl):
+        before = len(house.alerts())
+        house.tell(later(a_snapshot(positions=(a_position(unrealized_pnl=D(pnl)),)), 1000))
+        return len(house.alerts()) - before
+
+    assert [told(pnl) for pnl in ("5", "10", "12", "21", "15", "-9", "-11", "-30", "-25", "21")] == [
+        *(0, 1, 0, 1, 0, 0, 1, 1, 0, 1)
+    ]
 
 
 def test_a_position_held_too_long_is_closed_by_policy(house):

@@ -6,8 +6,16 @@ import msgspec
 import pytest
 
 from qt_actors.decisions import trade_life
-from qt_actors.decisions.protection import adopt, covered_quantity, emergency_stop_price, examine, holdings_of
-from qt_actors.messages.positions import ProtectPosition, TradeState
+from qt_actors.decisions.protection import (
+    Findings,
+    adopt,
+    covered_quantity,
+    emergency_stop_price,
+    examine,
+    holdings_of,
+    inside_liquidation,
+)
+from qt_actors.messages.positions import PositionVanished, ProtectPosition, TradeState
 from tests.builders import NOW, a_plan, a_position, a_snapshot, a_stop, some_rules
 
 
@@ -72,8 +80,7 @@ def test_a_short_is_covered_by_a_buy_stop_below_its_liquidation():
 
 def test_a_covered_book_has_no_findings():
     found = examine(a_snapshot(), {"BTCUSDT": an_open_trade()})
-    assert (found.unprotected, found.orphans, found.vanished) == ((), (), ())
-    assert found.covered["BTCUSDT"].client_id == a_stop().client_id
+    assert found == Findings()
 
 
 def test_a_position_without_a_stop_is_found_with_the_quantity_that_is_missing():
@@ -105,9 +112,22 @@ def test_a_target_and_a_trail_that_the_exchange_does_not_show_are_to_be_placed_a
     armed = an_open_trade(target_quantity=D("0.005"), trail_quantity=D("0.005"), target_id="t", trail_id="r")
     (found,) = examine(a_snapshot(), {"BTCUSDT": armed}).unarmed
     assert (found.target, found.trail) == (True, True)
-    done = msgspec.structs.replace(armed, exits=("target",))
-    (found,) = examine(a_snapshot(), {"BTCUSDT": done}).unarmed
+    done = msgspec.structs.replace(armed, exits=("target",), target_filled=D("0.005"), exited=D("0.005"))
+    (found,) = examine(a_snapshot(positions=(a_position(quantity=D("0.005")),)), {"BTCUSDT": done}).unarmed
     assert (found.target, found.trail) == (False, True)
+
+
+def test_a_position_of_another_size_than_the_book_s_is_resized_and_nothing_is_rearmed_by_it():
+    armed = an_open_trade(target_quantity=D("0.005"), target_id="t")
+    found = examine(a_snapshot(positions=(a_position(quantity=D("0.005")),)), {"BTCUSDT": armed})
+    assert found.unarmed == ()
+    assert [(r.symbol, r.quantity) for r in found.resized] == [("BTCUSDT", D("0.005"))]
+
+
+def test_a_covered_position_without_a_living_trade_is_unknown_and_keeps_its_stop():
+    for trades in ({}, {"BTCUSDT": an_open_trade(phase="closed")}):
+        (found,) = examine(a_snapshot(), trades).unknown
+        assert (found.missing_quantity, found.stop, found.adopted) == (D(0), a_stop(), True)
 
 
 def test_an_order_of_an_earlier_trade_is_an_orphan_beside_the_living_one():
@@ -122,7 +142,9 @@ def test_an_emergency_stop_without_rules_has_few_digits():
 
 
 def test_a_trade_whose_position_is_gone_is_found():
-    assert examine(a_snapshot(positions=()), {"BTCUSDT": an_open_trade()}).vanished == ("BTCUSDT",)
+    assert examine(a_snapshot(positions=()), {"BTCUSDT": an_open_trade()}).vanished == (
+        PositionVanished(symbol="BTCUSDT"),
+    )
 
 
 def test_orders_of_ours_without_position_or_trade_are_orphans_and_foreign_ones_are_left_alone():
@@ -145,8 +167,18 @@ def test_an_emergency_stop_lies_between_mark_and_liquidation(quantity, mark, liq
     assert emergency_stop_price(found, some_rules(), D("0.02")) == D(price)
 
 
+@pytest.mark.parametrize(
+    ("quantity", "stop", "liquidation", "price"),
+    [("1", 98_000, 60_000, "98000"), ("1", 98_000, 99_000, "99200.0"), ("-1", 102_000, 101_000, "100800.0")],
+)
+def test_a_stop_that_liquidation_would_forestall_is_drawn_in(quantity, stop, liquidation, price):
+    found = missing(quantity=D(quantity), liquidation_price=D(liquidation))
+    assert inside_liquidation(D(stop), found, some_rules()) == D(price)
+
+
 def test_an_adopted_position_keeps_the_stop_it_already_has():
-    trade = adopt(missing(), a_stop(client_id="web_1", trigger_price=D(97_000)), some_rules(), D("0.02"), NOW)
+    found = missing(stop=a_stop(client_id="web_1", trigger_price=D(97_000)), missing_quantity=D(0))
+    trade = adopt(found, some_rules(), D("0.02"), NOW)
     assert (trade.stop_id, trade.stop_price, trade.adopted, trade.phase) == ("web_1", D(97_000), True, "open")
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qt_actors.decisions import trade_life
-from qt_actors.decisions.trade_life import ATTEMPTS_MAX, ENDED, Step, remaining
+from qt_actors.decisions import trade_life, trade_repair
+from qt_actors.decisions.trade_state import ATTEMPTS_MAX, ENDED, Step, remaining
 from qt_actors.messages.orders import (
     CancelOrder,
     LookUpOrder,
@@ -220,7 +220,7 @@ def test_a_stop_that_vanishes_from_an_open_trade_is_placed_again():
 
 def test_a_stop_whose_price_was_passed_becomes_a_market_close():
     trade = opened()
-    step = trade_life.protect(trade, NOW, passed=True)
+    step = trade_repair.protect(trade, NOW, passed=True)
     (close,) = step.commands
     assert isinstance(close, PlaceOrder)
     assert close.reduce_only
@@ -240,7 +240,7 @@ def test_a_stop_that_cannot_be_placed_ends_in_a_market_close_not_in_an_endless_r
 def test_a_replaced_stop_is_cancelled_only_after_the_new_one_stands():
     trade = opened()
     old = trade.stop_id
-    step = trade_life._place(msgspec.structs.replace(trade, attempts=1), NOW, "stop", D("0.010"))
+    step = trade_repair.place(msgspec.structs.replace(trade, attempts=1), NOW, "stop", D("0.010"))
     assert not sent(step, CancelOrder)
     step = trade_life.on_accepted(step.trade, step.commands[0].client_id, "NEW", D(0), NOW)
     assert [c.client_id for c in step.commands] == [old]
@@ -248,13 +248,13 @@ def test_a_replaced_stop_is_cancelled_only_after_the_new_one_stands():
 
 
 def test_closing_twice_sends_one_order():
-    step = trade_life.close(opened(), "policy: too long", NOW)
+    step = trade_repair.close(opened(), "policy: too long", NOW)
     assert len(step.commands) == 1
-    assert trade_life.close(step.trade, "policy: again", NOW).commands == ()
+    assert trade_repair.close(step.trade, "policy: again", NOW).commands == ()
 
 
 def test_a_refused_close_asks_the_exchange_what_is_left():
-    step = trade_life.close(opened(), "policy: too long", NOW)
+    step = trade_repair.close(opened(), "policy: too long", NOW)
     step = trade_life.on_refused(step.trade, step.commands[0].client_id, -2022, "reduce only rejected", NOW)
     assert step.trade.phase == "open"
     assert isinstance(step.events[0], SnapshotRequested)
@@ -271,7 +271,7 @@ def test_a_protective_order_acknowledged_after_the_end_is_cancelled():
         trade, order_update(trade, trade.entry_id, "FILLED", executed="0.010", trade_id=1, last="0.010"), NOW
     )
     target = sent(step, PlaceConditional)[0]
-    gone = trade_life.on_position_gone(step.trade, NOW)
+    gone = trade_repair.on_position_gone(step.trade, NOW)
     late = trade_life.on_accepted(gone.trade, target.client_id, "NEW", D(0), NOW)
     assert [c.client_id for c in late.commands] == [target.client_id]
 
@@ -308,9 +308,9 @@ def test_no_order_of_events_opens_twice_overcloses_or_leaves_a_fill_without_a_st
         elif event == "lose" and ids:
             step = trade_life.on_conditional(trade, algo_update(trade, ids[-1], "CANCELED"), NOW)
         elif event == "close":
-            step = trade_life.close(trade, "policy: test", NOW)
+            step = trade_repair.close(trade, "policy: test", NOW)
         elif event == "gone":
-            step = trade_life.on_position_gone(trade, NOW)
+            step = trade_repair.on_position_gone(trade, NOW)
         else:
             continue
         trade = step.trade
@@ -329,7 +329,7 @@ def test_no_order_of_events_opens_twice_overcloses_or_leaves_a_fill_without_a_st
 @pytest.mark.parametrize("status", ["FINISHED", "TRIGGERED", "CANCELED", "EXPIRED"])
 def test_a_look_up_that_finds_a_finished_order_of_an_ended_trade_cancels_nothing(status):
     trade = opened()
-    gone = trade_life.on_position_gone(trade, NOW).trade
+    gone = trade_repair.on_position_gone(trade, NOW).trade
     assert trade_life.on_accepted(gone, trade.trail_id, status, D(0), NOW).commands == ()
 
 

@@ -1,0 +1,210 @@
+"""What is done when something of a trade fails or is missing: again by rule, each rule with an end (DESIGN 5).
+
+A stop or close that fails is a strike. Up to ``ATTEMPTS_MAX`` strikes, none an hour older than the next, are answered
+at once; after them the executor's timer tries again, a close and a stop in turn, ever more slowly, for as long as the
+position is there. A target or trail that fails is a miss; after as many it is given up for an hour: the stop protects.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qt_actors.decisions.trade_orders import close_order, conditional_order, taken_back
+from qt_actors.decisions.trade_reports import closed_report
+from qt_actors.decisions.trade_state import (
+    ALREADY_PASSED,
+    ATTEMPTS_MAX,
+    ENDED,
+    FORGIVEN_MS,
+    HELD,
+    Step,
+    given_up,
+    is_bare,
+    missed,
+    remaining,
+    retry_real_ms,
+    struck,
+    target_left,
+    with_changes,
+)
+from qt_actors.messages.orders import Purpose
+from qt_actors.messages.policy import ReservationReleased
+from qt_actors.messages.positions import SnapshotRequested, TradeState
+
+
+def place(trade: TradeState, now_ms: int, purpose: Purpose, quantity: Decimal, *, now: bool = False) -> Step:
+    """Send one conditional order; ``now``: a trail that starts at the current price."""
+    command = conditional_order(trade, purpose, quantity, activate=not now)
+    changes: dict[str, object] = {"stop_quantity": quantity} if purpose == "stop" else {}
+    return Step(with_changes(trade, now_ms, pending=(*trade.pending, command.client_id), **changes), (command,))
+
+
+def abandon(trade: TradeState, now_ms: int, reason: str) -> Step:
+    """End a trade that never held anything; its stop, if any, is taken back."""
+    ended = with_changes(trade, now_ms, phase="abandoned", reason=reason, pending=())
+    released = ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome=reason)
+    return Step(ended, taken_back(trade, trade.stop_id), (released,))
+
+
+def end(trade: TradeState, now_ms: int) -> Step:
+    """End a trade that is flat; what still rests is taken back."""
+    ended = with_changes(trade, now_ms, phase="closed", pending=())
+    resting = taken_back(trade, trade.stop_id, trade.target_id, trade.trail_id)
+    return Step(ended, resting, (closed_report(trade, now_ms),))
+
+
+def close(trade: TradeState, reason: str, now_ms: int) -> Step:
+    """Close what is left at market, reduce-only, and keep wanting it until it is done; the stop stays meanwhile.
+
+    An entry that was not sent is given up; one that is under way is closed as soon as it has filled.
+    """
+    if trade.phase in ENDED:
+        return Step(trade)
+    if trade.phase == "stopping":
+        return abandon(trade, now_ms, reason)
+    wanted = with_changes(trade, now_ms, close_wanted=trade.close_wanted or reason)
+    if trade.phase not in HELD or not remaining(trade):
+        return Step(wanted if trade.phase == "entering" else trade)
+    wanted = with_changes(wanted, now_ms, attempts=trade.attempts + 1, reason=reason)
+    command = close_order(wanted, remaining(wanted), "close")
+    pending = (*wanted.pending, command.client_id)
+    return Step(with_changes(wanted, now_ms, phase="closing", close_id=command.client_id, pending=pending), (command,))
+
+
+def close_by_policy(trade: TradeState, reason: str, now_ms: int) -> Step:
+    """Close as ``close`` does, but leave a close that has already been tried and failed to its timer."""
+    failed = bool(trade.close_wanted) and trade.strikes > 0 and now_ms - trade.strike_ms < FORGIVEN_MS
+    return Step(trade) if failed else close(trade, reason, now_ms)
+
+
+def stop_failed(trade: TradeState, text: str, now_ms: int, *, passed: bool = False) -> Step:
+    """Go on without the stop: place it again, or close at market when its price is passed or it cannot be kept."""
+    if trade.phase in ENDED or trade.stop_id or not remaining(trade):
+        return Step(trade)  # another stop stands, or nothing is held
+    trade = struck(trade, now_ms)
+    if trade.strikes > ATTEMPTS_MAX + 1:
+        return Step(trade)  # the timer's turn
+    if passed or trade.strikes > ATTEMPTS_MAX:
+        return close(trade, text, now_ms)
+    return place(trade, now_ms, "stop", remaining(trade))
+
+
+def close_failed(trade: TradeState, text: str, now_ms: int) -> Step:
+    """Ask what is left, and let no position stand without a stop; the close is tried again by the timer."""
+    trade = with_changes(struck(trade, now_ms), now_ms, phase="open", close_id="")
+    asked = (SnapshotRequested(reason=text),)
+    if not is_bare(trade) or trade.strikes > ATTEMPTS_MAX:
+        return Step(trade, (), asked)
+    step = place(trade, now_ms, "stop", remaining(trade))
+    return Step(step.trade, step.commands, asked)
+
+
+def retry(trade: TradeState, now_ms: int) -> Step:
+    """Try again what the timer was set for; past the limit a close and a stop in turn."""
+    if retry_real_ms(trade) is None:
+        return Step(trade)
+    beyond = trade.strikes > ATTEMPTS_MAX
+    if not is_bare(trade) or (beyond and trade.strikes % 2 == 0):
+        return close(trade, trade.close_wanted or "its stop cannot be kept", now_ms)
+    again = with_changes(trade, now_ms, attempts=trade.attempts + 1)
+    return place(again, now_ms, "stop", remaining(trade))
+
+
+def exit_failed(trade: TradeState, purpose: Purpose | None, code: int, now_ms: int) -> Step:
+    """Go on without a target or trail: again at once the first time, later when the position monitor asks for it."""
+    trade = missed(trade, now_ms)
+    resting = with_changes(trade, now_ms, phase="open") if trade.phase == "arming" else trade
+    if given_up(trade, now_ms):
+        return Step(resting)
+    if code in ALREADY_PASSED and purpose != "take":
+        if purpose == "trail":
+            return place(trade, now_ms, "trail", min(trade.trail_quantity, remaining(trade)), now=True)
+        return take(trade, now_ms)
+    if trade.misses > 1 or purpose == "take":
+        return Step(resting)
+    quantity = target_left(trade) if purpose == "target" else min(trade.trail_quantity, remaining(trade))
+    return place(trade, now_ms, purpose or "target", quantity, now=purpose == "trail" and trade.target_filled > 0)
+
+
+def take(trade: TradeState, now_ms: int) -> Step:
+    """Take the target's part at market: its price is already reached."""
+    if target_left(trade) <= 0:
+        return Step(trade)
+    command = close_order(trade, target_left(trade), "take")
+    taken = with_changes(trade, now_ms, target_id=command.client_id, pending=(*trade.pending, command.client_id))
+    return Step(armed(taken, now_ms), (command,))
+
+
+def armed(trade: TradeState, now_ms: int) -> TradeState:
+    """Return the trade as open once target and trail both stand."""
+    done = trade.target_id and (trade.trail_id or not trade.trail_quantity)
+    return with_changes(trade, now_ms, phase="open") if trade.phase == "arming" and done else trade
+
+
+def protect(trade: TradeState, now_ms: int, *, passed: bool, some_stands: bool = False) -> Step:
+    """Place the stop that the exchange does not show in full size.
+
+    Args:
+        trade: what our book says; when it moved.
+        now_ms: now.
+        passed: the stop's price lies behind the mark already.
+        some_stands: the exchange shows a stop for a part; it is taken back when the whole one stands.
+    """
+    if trade.phase in ENDED or not remaining(trade):
+        return Step(trade)
+    if some_stands and trade.stop_id and not passed:
+        again = with_changes(trade, now_ms, attempts=trade.attempts + 1)
+        return place(again, now_ms, "stop", remaining(trade))
+    return stop_failed(with_changes(trade, now_ms, stop_id=""), "protection was missing", now_ms, passed=passed)
+
+
+def rearm(trade: TradeState, now_ms: int, *, target: bool, trail: bool) -> Step:
+    """Place the target or the trail that the exchange no longer shows."""
+    if trade.phase not in HELD or trade.pending or not remaining(trade) or given_up(trade, now_ms):
+        return Step(trade)
+    step = Step(with_changes(trade, now_ms, attempts=trade.attempts + 1))
+    if target and target_left(trade) > 0:
+        step = place(with_changes(step.trade, now_ms, target_id=""), now_ms, "target", target_left(trade))
+    if trail and trade.trail_quantity:
+        quantity = min(trade.trail_quantity, remaining(trade))
+        begun = trade.target_filled > 0
+        more = place(with_changes(step.trade, now_ms, trail_id=""), now_ms, "trail", quantity, now=begun)
+        step = Step(more.trade, (*step.commands, *more.commands))
+    return step
+
+
+def grown(trade: TradeState, quantity: Decimal, price: Decimal, now_ms: int) -> Step:
+    """Take in what somebody else added to the position, and protect it with the rest: the new stop stands first."""
+    filled = trade.filled + quantity
+    average = (trade.filled * trade.entry_price + quantity * price) / filled
+    more = with_changes(
+        trade,
+        now_ms,
+        filled=filled,
+        quantity=max(trade.quantity, filled),
+        entry_price=average,
+        attempts=trade.attempts + 1,
+    )
+    return place(more, now_ms, "stop", remaining(more)) if trade.phase in HELD and trade.stop_price else Step(more)
+
+
+def on_resized(trade: TradeState, size: Decimal, entry_price: Decimal, now_ms: int) -> Step:
+    """Take the exchange's word on the size when no fill explains it; the trade's result is then not known."""
+    if trade.phase not in HELD or not trade.filled or size == remaining(trade):
+        return Step(trade)
+    trade = with_changes(trade, now_ms, complete=False)
+    if size > remaining(trade):
+        step = grown(trade, size - remaining(trade), entry_price, now_ms)
+        return Step(with_changes(step.trade, now_ms, entry_price=entry_price), step.commands)
+    kinds = trade.exits if "external" in trade.exits else (*trade.exits, "external")
+    return Step(with_changes(trade, now_ms, exited=trade.filled - size, exits=kinds))
+
+
+def on_position_gone(trade: TradeState, now_ms: int) -> Step:
+    """End a trade whose position the exchange no longer has; without its fills nobody knows its result."""
+    if trade.phase in ENDED:
+        return Step(trade)
+    if not trade.filled:
+        return abandon(trade, now_ms, "no position and no fill")
+    kinds = trade.exits if "external" in trade.exits else (*trade.exits, "external")
+    return end(with_changes(trade, now_ms, exits=kinds, exited=trade.filled, complete=False), now_ms)

@@ -1,0 +1,159 @@
+"""Closes that meet an entry, a stranger's position, a failure; the governor's word between admission and entry."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import pytest
+
+from qt_actors.messages import orders
+from qt_actors.messages.policy import Directive, EntryAdmitted, ReservationReleased
+from qt_actors.messages.positions import (
+    ClosePosition,
+    PositionResized,
+    ProtectPosition,
+    SnapshotRequested,
+    TradeChanged,
+    TradesRecovered,
+)
+from tests.builders import a_decision, a_stop, algo_update, order_update
+from tests.executor_house import House, know_the_rules
+
+
+@pytest.fixture
+def house():
+    house = House()
+    yield house
+    house.runtime.stop()
+
+
+def by_hand(symbol="BTCUSDT"):
+    return ClosePosition(symbol=symbol, reason="enough", exit_reason="manual")
+
+
+def found(**changes):
+    facts = {
+        "symbol": "ETHUSDT",
+        "quantity": D(-2),
+        "entry_price": D(3000),
+        "mark_price": D(3100),
+        "liquidation_price": D(3500),
+        "missing_quantity": D(0),
+        "adopted": True,
+        "stop": a_stop(symbol="ETHUSDT", side="BUY", client_id="web_1", quantity=D(2), trigger_price=D(3200)),
+    }
+    return ProtectPosition(**{**facts, **changes})
+
+
+def word(*, allowed):
+    return Directive(
+        now_ms=0,
+        allow_trades=allowed,
+        allow_new_positions=allowed,
+        leverage_multiplier=1.0,
+        size_multiplier=1.0,
+        risk_level="NORMAL" if allowed else "EMERGENCY",
+        reason="all within limits" if allowed else "halted by an operator",
+        daily_pnl_usd=D(0),
+        daily_loss_limit_usd=D(100),
+        gross_notional_usd=D(0),
+        gross_limit_usd=D(100),
+        losing_streak=0,
+        equity_usd=D(1000),
+    )
+
+
+def test_every_watcher_hears_when_all_trades_of_the_journal_were_told(house):
+    assert house.watcher.fish(TradesRecovered)
+
+
+def test_a_covered_position_of_somebody_else_is_taken_in_with_its_stop_and_nothing_is_ordered(house):
+    know_the_rules(house)
+    house.tell(found())
+    assert house.gateway.heard == ()
+    trade = house.watcher.fish(TradeChanged).trade
+    assert (trade.symbol, trade.adopted, trade.stop_id) == ("ETHUSDT", True, "web_1")
+
+
+def test_a_close_of_a_position_outside_the_book_is_done_as_soon_as_it_is_found(house):
+    know_the_rules(house)
+    house.tell(by_hand("ETHUSDT"))
+    assert house.gateway.heard == ()
+    assert house.probes["account"].fish(SnapshotRequested)
+    house.tell(found())
+    (close,) = house.sent(orders.PlaceOrder)
+    assert (close.symbol, close.side, close.quantity, close.reduce_only) == ("ETHUSDT", "BUY", D(2), True)
+
+
+def test_a_close_of_what_is_not_there_is_forgotten_after_a_minute(house):
+    know_the_rules(house)
+    house.tell(by_hand("ETHUSDT"))
+    house.runtime.run_for(60_000)
+    house.tell(found())
+    assert not house.sent(orders.PlaceOrder)
+
+
+def test_a_close_while_the_entry_is_under_way_is_sent_when_it_has_filled(house):
+    house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    house.tell(by_hand())
+    assert len(house.sent(orders.PlaceOrder)) == 1
+    trade = house.watcher.fish(TradeChanged).trade
+    house.tell(order_update(trade, entry.client_id, "FILLED", executed="0.010", trade_id=1, last="0.010"))
+    close = house.sent(orders.PlaceOrder)[-1]
+    assert (close.purpose, close.quantity, close.reduce_only) == ("close", D("0.010"), True)
+
+
+def test_a_close_that_the_exchange_refused_is_tried_again_by_itself(house):
+    house.open()
+    house.tell(by_hand())
+    close = house.sent(orders.PlaceOrder)[-1]
+    refused = {"client_id": close.client_id, "symbol": "BTCUSDT", "conditional": False}
+    house.tell(orders.OrderRejected(**refused, code=-1001, reason="internal error"))
+    house.runtime.run_for(1000)
+    again = house.sent(orders.PlaceOrder)[-1]
+    assert (again.purpose, again.client_id != close.client_id) == ("close", True)
+
+
+def test_a_second_stop_is_sent_at_once_when_nobody_knows_of_the_first(house):
+    trade = house.open()
+    stop = house.sent(orders.PlaceConditional)[0]
+    house.tell(algo_update(trade, stop.client_id, "CANCELED"))
+    first = house.sent(orders.PlaceConditional)[-1]
+    lost = {"client_id": first.client_id, "symbol": "BTCUSDT", "conditional": True}
+    house.tell(orders.OrderOutcomeUnknown(**lost, reason="timeout"))
+    second = house.sent(orders.PlaceConditional)[-1]
+    assert (second.kind, second.quantity) == ("STOP_MARKET", D("0.010"))
+    assert second.client_id != first.client_id
+
+
+def test_a_size_that_no_fill_explains_is_taken_from_the_exchange(house):
+    house.open()
+    house.tell(PositionResized(symbol="BTCUSDT", quantity=D("0.004"), entry_price=D(100_000)))
+    house.tell(by_hand())
+    assert house.sent(orders.PlaceOrder)[-1].quantity == D("0.004")
+
+
+def test_an_entry_admitted_before_a_halt_is_not_sent_after_it(house):
+    house.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
+    (stop,) = house.sent(orders.PlaceConditional)
+    house.tell(word(allowed=False))
+    house.accept(stop)
+    assert not house.sent(orders.PlaceOrder)
+    assert [c.client_id for c in house.sent(orders.CancelOrder)] == [stop.client_id]
+    assert "halted" in house.governor.fish(ReservationReleased).outcome
+
+
+def test_an_admission_that_arrives_after_the_halt_begins_nothing_until_the_word_is_taken_back(house):
+    house.tell(word(allowed=False), EntryAdmitted(decision=a_decision()))
+    assert house.gateway.heard == ()
+    house.tell(word(allowed=True), EntryAdmitted(decision=a_decision()))
+    assert house.sent(orders.SetLeverage)
+
+
+def test_a_halt_closes_nothing_and_stops_no_close(house):
+    house.open()
+    house.tell(word(allowed=False))
+    assert len(house.sent(orders.PlaceOrder)) == 1
+    house.tell(by_hand())
+    assert house.sent(orders.PlaceOrder)[-1].reduce_only

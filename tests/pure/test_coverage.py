@@ -1,0 +1,82 @@
+"""Time without a stop, told by any mixture of snapshots and trade changes, never less than there was."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qt_actors.decisions import trade_life
+from qt_actors.decisions.coverage import after_snapshot, after_trade, bare_symbols, covered_since
+from tests.builders import NOW, a_plan, a_position, a_snapshot, a_stop
+
+
+def held(at_ms, stop_id="s0", **changes):
+    trade = trade_life.begin(a_plan(), NOW).trade
+    held = msgspec.structs.replace(trade, phase="open", filled=D("0.010"), stop_id=stop_id, changed_ms=NOW + at_ms)
+    return msgspec.structs.replace(held, **changes)
+
+
+def seen(at_ms, *created_ms, **changes):
+    stops = tuple(a_stop(created_ms=NOW + c, client_id=f"s{c}") for c in created_ms)
+    return a_snapshot(requested_ms=NOW + at_ms, conditionals=stops, **changes)
+
+
+def total(*told):
+    covers, spent = {}, 0
+    for message in told:
+        fold = after_trade if hasattr(message, "phase") else after_snapshot
+        covers, more = fold(covers, message)
+        assert more >= 0
+        spent += more
+    return spent, bare_symbols(covers)
+
+
+@pytest.mark.parametrize(
+    ("told", "spent_ms", "bare"),
+    [
+        ((held(0), seen(1000, 0)), 0, ()),
+        ((held(0), seen(1000), seen(2000, 0)), 0, ()),  # one snapshot between two requests
+        ((held(0), seen(1000), seen(2000)), 2000, ("BTCUSDT",)),
+        ((held(0), seen(1000), seen(2000), seen(3000, 2500)), 2500, ()),
+        ((held(0), held(500, ""), held(700, "s1")), 200, ()),
+        ((held(0), held(500, ""), held(900, "", phase="closed")), 400, ()),
+        ((held(0), held(500, ""), held(700, "s1"), seen(1000, 650)), 200, ()),
+        ((held(0), held(500, "s1"), seen(1000, 450)), 0, ()),  # moved: the new stop stood before the old one went
+        ((held(0), seen(1000, 0), seen(9000, 4000)), 3000, ()),  # replaced, and nobody told us
+        ((held(0), held(500, ""), seen(400, 0), held(700, "s1")), 200, ()),  # a snapshot older than the news
+        ((held(0), held(500, ""), seen(5000, positions=())), 4500, ()),
+        ((held(0), seen(60_000_000, 0)), 0, ()),  # a restart: the journal's last word, then the same stop
+        ((seen(1000), seen(3000)), 2000, ("BTCUSDT",)),  # found without a stop, by nobody opened
+        ((seen(1000), seen(2000, 1500)), 500, ()),  # first seen bare, covered since
+    ],
+)
+def test_the_time_without_a_stop_is_the_time_without_a_proof(told, spent_ms, bare):
+    assert total(*told) == (spent_ms, bare)
+
+
+def test_two_partial_stops_cover_since_the_younger_one():
+    stops = (a_stop(quantity=D("0.006"), created_ms=5), a_stop(quantity=D("0.004"), created_ms=9, client_id="b"))
+    assert covered_since(a_position(), stops) == 9
+    assert covered_since(a_position(), stops[:1]) is None
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 5_000)), min_size=1, max_size=12),
+    st.lists(st.booleans(), max_size=12),
+)
+def test_what_is_counted_is_never_less_than_what_was_bare_and_told(spans, looks):
+    """A stop comes and goes; the executor tells every change, snapshots come in between or not."""
+    at, told, bare_ms, stop_ms = 0, [held(0)], 0, 0
+    for number, (covered, lasts) in enumerate(spans):
+        told.append(held(at, f"s{number}" if covered else ""))
+        stop_ms = at if covered else stop_ms
+        bare_ms += 0 if covered else lasts
+        if number < len(looks) and looks[number] and lasts > 1:
+            told.append(seen(at + lasts // 2, *([stop_ms] if covered else [])))
+        at += lasts
+    told.append(held(at, "last"))
+    assert total(*told) == (bare_ms, ())
