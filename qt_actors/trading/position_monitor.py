@@ -11,6 +11,7 @@ On restart: forgets its findings; the next two snapshots tell them again. Trades
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import msgspec
@@ -41,6 +42,7 @@ from qt_actors.messages.signals import Signal, Signals
 from qt_actors.messages.system import IncidentSeen
 from qt_actors.ports import Mailbox
 
+LOG = logging.getLogger("qt.positions")
 Correction = ProtectPosition | PositionVanished | PositionResized | RearmTrade | CancelOrphan
 
 
@@ -141,7 +143,9 @@ class PositionMonitor(Actor):
                 told if passed == 0 else passed if passed * told <= 0 else max(told, passed, key=abs)
             )
             if steps[trade.decision_id] != told:
-                self._tell_incident("pnl alert", trade.symbol, alert_text(trade, position))
+                text = alert_text(trade, position)
+                LOG.info("%s %s", trade.symbol, text)
+                self._tell_incident("pnl alert", trade.symbol, text)
         self._steps = steps
 
     def _rethink(self) -> None:
