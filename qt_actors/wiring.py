@@ -45,8 +45,6 @@ from qt_actors.venue.gateway import Gateway, GatewayWiring
 
 QUOTE_AGE_REAL_MS_MAX: Final = 15_000
 """A quote older than this (real time) is no quote; on a faster market clock it is that much older in market time."""
-
-
 HASTE_MAX: Final = 10.0
 
 
@@ -196,6 +194,7 @@ class Wires:
                 round_real_ms=int(10_000 / haste),
                 round_refill_real_ms=int(4_500 / haste),
                 ledger_real_ms=int(60_000 / haste),
+                opening_ms_max=int(60_000 * max(1.0, self._outside.clock.speed)),
             )
         )
 

@@ -1,10 +1,12 @@
 """Account: the truth on balances, positions and orders, as the exchange has it.
 
-Owns: the serial of reconciliation rounds and their pace; which fills the stream has told.
+Owns: the serial of reconciliation rounds and their pace; which fills were told.
 Hears: user data from the private stream, snapshots and ledgers by way of the gateway, requests for either.
 Says: order and fill events at once, a snapshot every round, the ledger every minute, each to its listeners.
-Never: lets two rounds overlap, or passes on a snapshot that is not of the running round.
-On restart: opens the private stream again, reconciles at once, syncs the ledger from the journal's last row.
+Never: lets two rounds overlap; passes on a snapshot that shows less than the fills told explain before the ledger, read
+    after it, has told its fills, but holds it no longer than ``held_real_ms_max``: protection waits for it, too.
+On restart: opens the private stream again, reconciles; before its first snapshot goes the ledger since the journal's
+    last row, with every fill of the trades that the journal has open.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from qt_actors.messages.positions import AccountSnapshot, LedgerSynced, Snapshot
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
 from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen, VenueLost, VenueReady
 from qt_actors.ports import JournalReader, Mailbox, Streams
-from qt_actors.venue.ledger import Ledger
+from qt_actors.venue.holdings import Holdings
+from qt_actors.venue.ledger import OVERLAP_MS, Ledger
 from qt_actors.venue.rounds import Rounds
 
 
@@ -31,6 +34,9 @@ class AccountWiring(msgspec.Struct, frozen=True, kw_only=True):
     order_listeners: told of order and conditional events, and of fills that only the ledger told.
     rounds_at_once, round_refill_real_ms: how many may follow without a pause, how soon another one is allowed.
     answer_real_ms_max, stream_real_ms_max: a question unanswered, a fill untold by the stream by then is lost.
+    held_real_ms_max: a snapshot is held back no longer; held_again_real_ms: between two looks for what it lacks, of
+        which ``held_syncs_max`` are made.
+    opening_ms_max: market time before a trade is noted as opened in which it may have had its first fills.
     """
 
     gateway: Mailbox
@@ -48,6 +54,10 @@ class AccountWiring(msgspec.Struct, frozen=True, kw_only=True):
     ledger_back_ms_max: int = 7 * 86_400_000
     answer_real_ms_max: int = 75_000
     stream_real_ms_max: int = 3_000
+    held_real_ms_max: int = 10_000
+    held_again_real_ms: int = 500
+    held_syncs_max: int = 3
+    opening_ms_max: int = 60_000
 
 
 class Account(Actor):
@@ -59,7 +69,11 @@ class Account(Actor):
         self._wiring = wiring
         self._serial = 0
         self._rounds, self._syncs = Rounds(wiring.rounds_at_once), Rounds()
-        self._ledger = Ledger(0)
+        self._ledger, self._holdings = Ledger(0), Holdings()
+        self._untold: tuple[str, ...] = ()
+        self._untold_since_ms = 0
+        self._held: AccountSnapshot | None = None
+        self._held_syncs = 0
         self._connected_ms: int | None = None
         self._snapshot: AccountSnapshot | None = None
         self._answer_drain: Callable[[object], None] | None = None
@@ -68,7 +82,13 @@ class Account(Actor):
         """Listen first, then ask: what changes in between is told."""
         self._serial = self.incarnation * 1_000_000  # serials rise over restarts, too
         back_ms = self.now_ms() - self._wiring.ledger_back_ms_max
-        self._ledger = Ledger(max(self._wiring.journal().last_income_ms(), back_ms))
+        journal = self._wiring.journal()
+        self._ledger = Ledger(max(journal.last_income_ms(), back_ms))
+        trades = journal.open_trades()
+        self._untold = tuple(sorted({trade.symbol for trade in trades}))
+        opened_ms = min((trade.opened_ms for trade in trades), default=self.now_ms())
+        self._untold_since_ms = opened_ms - self._wiring.opening_ms_max
+        self._syncs.wanted = False  # the first one follows the first snapshot
         self._wiring.streams.open_account(self.me)
         self.timer("refill", self._wiring.round_refill_real_ms, real=True)
         self._ask()
@@ -77,19 +97,18 @@ class Account(Actor):
         """One case a message."""
         match message:
             case OrderUpdated():
-                if message.fill is not None:
-                    self._ledger.told(message.fill)
+                if message.fill is not None and self._ledger.told(message.fill):
+                    self._holdings.told(message.fill)
                 _tell(self._wiring.order_listeners, message)
             case ConditionalUpdated():
                 _tell(self._wiring.order_listeners, message)
             case Fill() if self._ledger.found(message):
+                self._holdings.told(message)
                 _tell(self._wiring.order_listeners, message)
                 self.timer("mute", self._wiring.stream_real_ms_max, real=True)
             case AccountSnapshot(serial=serial) if serial == self._serial and self._rounds.running:
-                self._rounds.end()
-                self._snapshot = message
-                _tell(self._wiring.snapshot_listeners, message)
-                self._ask()
+                if self._held is None:
+                    self._compare(message)
             case LedgerSynced() if self._syncs.running:
                 self._synced(message)
             case StreamChanged(stream="private"):
@@ -119,6 +138,7 @@ class Account(Actor):
                 self._rounds.lose()
                 self._syncs.lose()
                 self._ledger.restart()
+                self._held = None
                 return  # asked again when the venue is back, or by the timers
             case VenueReady():
                 pass
@@ -133,6 +153,8 @@ class Account(Actor):
                 self.timer("refill", self._wiring.round_refill_real_ms, real=True)
             case "mute":
                 self._check_stream()
+            case "held":
+                self._pass_on()
             case _:
                 asked = self._rounds if key.endswith("round") else self._syncs
                 if not key.startswith("late"):
@@ -148,11 +170,15 @@ class Account(Actor):
         wiring = self._wiring
         if self._rounds.begin():
             self._serial += 1
+            self._holdings.asked()
             wiring.gateway.tell(AccountLoadRequested(serial=self._serial, reply_to=self.path))
             self.timer("round", wiring.round_real_ms, real=True)
             self.timer("late round", wiring.answer_real_ms_max, real=True)
         if self._syncs.begin():
-            wiring.gateway.tell(LedgerLoadRequested(since_ms=self._ledger.since_ms, symbols=(), reply_to=self.path))
+            since_ms, self._held_syncs = self._ledger.since_ms, self._held_syncs + 1
+            if self._untold:
+                since_ms = min(since_ms, self._untold_since_ms)
+            wiring.gateway.tell(LedgerLoadRequested(since_ms=since_ms, symbols=self._untold, reply_to=self.path))
             self.timer("ledger", wiring.ledger_real_ms, real=True)
             self.timer("late ledger", wiring.answer_real_ms_max, real=True)
         if self._answer_drain is not None and self._rounds.idle and self._syncs.idle:
@@ -170,6 +196,44 @@ class Account(Actor):
         if self._ledger.unexplained:
             self._incident(f"commissions without a fill: {self._ledger.unexplained}", repaired=False)
         self._syncs.end()
+        if self._held is not None and self._held_syncs:
+            self._look_again(self._held)
+        self._ask()
+
+    def _compare(self, snapshot: AccountSnapshot) -> None:
+        """Pass a snapshot on when the fills told explain it; else, and at the start, the ledger has the first word."""
+        if self._snapshot is not None:
+            self._untold = self._holdings.lacking(snapshot)
+            self._untold_since_ms = self._snapshot.requested_ms - OVERLAP_MS
+        self._held, self._held_syncs = snapshot, 0
+        if self._snapshot is not None and not self._untold:
+            self._pass_on()
+            return
+        self._syncs.wanted = True
+        self.timer("held", self._wiring.held_real_ms_max, real=True)
+        self._ask()
+
+    def _look_again(self, held: AccountSnapshot) -> None:
+        """The ledger was read after the snapshot: pass it on, unless a fill is lacking that may still appear."""
+        self._untold = self._holdings.lacking(held)
+        if not self._untold:
+            self._pass_on()
+        elif self._held_syncs < self._wiring.held_syncs_max:
+            self.timer("again", self._wiring.held_again_real_ms, real=True)
+        else:
+            self._incident(f"less is held than fills explain: {', '.join(self._untold)}", repaired=False)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._held is None:
+            return
+        snapshot, self._held, self._untold = self._held, None, ()
+        self.cancel_timer("held")
+        self.cancel_timer("again")
+        self._rounds.end()
+        self._holdings.passed(snapshot)
+        self._snapshot = snapshot
+        _tell(self._wiring.snapshot_listeners, snapshot)
         self._ask()
 
     def _stream(self, change: StreamChanged) -> None:

@@ -1,4 +1,8 @@
-"""Which fills and income rows the journal still lacks: what the stream told is known, the ledger shows the rest."""
+"""Which fills and income rows the journal still lacks: what the stream told is known, the ledger shows the rest.
+
+Income and trades are different tables of the exchange, and either may lag: a commission whose fill is not there yet is
+looked at again with the next syncs.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from qt_actors.messages.positions import LedgerSynced
 KNOWN_MAX = 20_000
 OVERLAP_MS = 60_000
 """Rows may appear a little later than their own time; they are told apart by their identity."""
+LACKING_SYNCS_MAX = 5
 
 
 class Ledger:
@@ -17,7 +22,8 @@ class Ledger:
         since_ms: exchange time of the newest row the journal has.
 
     Attributes:
-        repaired: fills that only the ledger told; unexplained: symbols charged for a fill that was not found either.
+        repaired: fills that only the ledger told.
+        unexplained: symbols charged for a fill that was not found in ``LACKING_SYNCS_MAX`` syncs, since the last one.
     """
 
     def __init__(self, since_ms: int) -> None:
@@ -27,11 +33,14 @@ class Ledger:
         self._known: dict[tuple[str, int], None] = {}
         self._doubted: dict[tuple[str, int], Fill] = {}
         self._asked_for: tuple[str, ...] = ()
+        self._tries: dict[tuple[str, int], int] = {}
 
-    def told(self, fill: Fill) -> None:
-        """The stream told a fill."""
+    def told(self, fill: Fill) -> bool:
+        """The stream told a fill; True when it is news."""
         self._doubted.pop((fill.symbol, fill.trade_id), None)
+        news = (fill.symbol, fill.trade_id) not in self._known
         self._know(fill)
+        return news
 
     def found(self, fill: Fill) -> bool:
         """The ledger told a fill; True when it is news."""
@@ -51,21 +60,24 @@ class Ledger:
 
     def repair(self, synced: LedgerSynced) -> tuple[int, tuple[str, ...]] | None:
         """(since when, of which symbols) fills are to be asked for; None when none lack, or they had their try."""
-        rows = [
-            row
+        lacking = {
+            (row.symbol, int(row.trade_id)): row.time_ms
             for row in synced.income
-            if row.kind == "COMMISSION"
-            and row.trade_id.isdigit()
-            and (row.symbol, int(row.trade_id)) not in self._known
-        ]
-        symbols = tuple(sorted({row.symbol for row in rows}))
-        newest = max((row.time_ms for row in synced.income), default=0)
-        self.since_ms = max(self.since_ms, newest - OVERLAP_MS)
-        if rows and not self._asked_for:
-            self._asked_for = symbols
-            return min(row.time_ms for row in rows), symbols
-        self.unexplained = tuple(symbol for symbol in symbols if symbol in self._asked_for)
+            if row.kind == "COMMISSION" and row.trade_id.isdigit()
+        }
+        lacking = {fill: time_ms for fill, time_ms in lacking.items() if fill not in self._known}
+        self._tries = {fill: tries for fill, tries in self._tries.items() if fill in lacking}
+        wanted = {f: time_ms for f, time_ms in lacking.items() if self._tries.get(f, 0) < LACKING_SYNCS_MAX}
+        if wanted and not self._asked_for:
+            self._asked_for = tuple(sorted({symbol for symbol, _ in wanted}))
+            return min(wanted.values()), self._asked_for
+        for fill in wanted:
+            self._tries[fill] = self._tries.get(fill, 0) + 1
+        over = {fill for fill in wanted if self._tries[fill] == LACKING_SYNCS_MAX}
+        self.unexplained = tuple(sorted({symbol for symbol, _ in over}))
         self._asked_for = ()
+        newest = max((row.time_ms for row in synced.income), default=0)
+        self.since_ms = max(self.since_ms, min([newest - OVERLAP_MS, *(t for f, t in wanted.items() if f not in over)]))
         return None
 
     def restart(self) -> None:

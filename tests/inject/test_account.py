@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
+from qt_actors.decisions import trade_life
 from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages.market import StreamChanged
 from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated
-from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, SnapshotRequested
+from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, SnapshotRequested, TradeState
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
 from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen, VenueLost, VenueReady
 from qt_actors.venue.account import Account, AccountWiring
-from qt_actors.venue.ledger import KNOWN_MAX, OVERLAP_MS, Ledger
-from tests.builders import a_snapshot
+from qt_actors.venue.ledger import KNOWN_MAX, LACKING_SYNCS_MAX, OVERLAP_MS, Ledger
+from tests.builders import a_plan, a_position, a_snapshot
 from tests.hand_ports import HandStreams
 
 NOW = 1_750_000_000_000
@@ -27,39 +28,63 @@ READY = VenueReady(clock_offset_ms=0)
 class Past:
     """The journal's last word."""
 
-    def __init__(self, last_income_ms: int) -> None:
+    def __init__(self, last_income_ms: int, trades: tuple[TradeState, ...]) -> None:
         self.last = last_income_ms
+        self.trades = trades
 
     def last_income_ms(self) -> int:
         return self.last
+
+    def open_trades(self) -> tuple[TradeState, ...]:
+        return self.trades
 
 
 class House:
     """An account between a gateway and its listeners."""
 
-    def __init__(self, last_income_ms: int = NOW - DAY, *, answers: bool = True) -> None:
+    def __init__(
+        self,
+        last_income_ms: int = NOW - DAY,
+        *,
+        answers: bool = True,
+        started: bool = True,
+        trades: tuple[TradeState, ...] = (),
+    ) -> None:
         self.runtime = SimRuntime(seed=1, start_ms=NOW)
         self.streams = HandStreams()
-        names = ("gateway", "executor", "monitor", "recorder")
+        names = ("gateway", "executor", "monitor", "recorder", "both")
         self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
         self.gateway, self.executor = self.probes["gateway"], self.probes["executor"]
-        self.income: tuple[IncomeRow, ...] = ()
-        self.fills: tuple[Fill, ...] = ()
+        self.held = D("0.01")
         if answers:
-            self.gateway.answers(AccountLoadRequested, lambda m: a_snapshot(serial=m.serial))
+            self.gateway.answers(AccountLoadRequested, lambda m: self.snapshot(m.serial))
         address = {name: self.runtime.address(f"root/{name}") for name in names}
         wiring = AccountWiring(
             gateway=address["gateway"],
             streams=self.streams,
-            journal=lambda: Past(last_income_ms),  # type: ignore[arg-type,return-value] # the one question it asks
-            order_listeners=(address["executor"],),
-            snapshot_listeners=(address["monitor"],),
+            journal=lambda: Past(last_income_ms, trades),  # type: ignore[arg-type,return-value] # all it asks
+            order_listeners=(address["executor"], address["both"]),
+            snapshot_listeners=(address["monitor"], address["both"]),
             ledger_listeners=(address["recorder"],),
             recorder=address["recorder"],
         )
         self.runtime.start(SupervisorSpec("root", children=(ChildSpec("account", lambda: Account(wiring)),)))
         assert self.runtime.wait_ready()
         self.runtime.run_until_idle()
+        if started and answers:
+            self.tell(synced())
+
+    def snapshot(self, serial: int) -> AccountSnapshot:
+        """What the exchange shows now: ``held`` of BTCUSDT."""
+        return a_snapshot(serial=serial, positions=(a_position(quantity=self.held),) if self.held else ())
+
+    def ask_a_round(self) -> None:
+        self.tell(SnapshotRequested(reason="test"))
+
+    def order(self) -> list[str]:
+        """Fills and snapshots in the order in which the listeners were told them."""
+        kinds = (Fill, AccountSnapshot)
+        return [type(m).__name__ for m in self.probes["both"].heard if isinstance(m, kinds)]
 
     def tell(self, *messages: object) -> None:
         for message in messages:
@@ -74,6 +99,11 @@ class House:
 
     def incidents(self) -> list[str]:
         return [m.detail for m in self.probes["recorder"].heard if isinstance(m, IncidentSeen)]
+
+
+def a_trade(symbol: str = "BTCUSDT", opened_ms: int = NOW) -> TradeState:
+    """A trade that the journal has open."""
+    return trade_life.begin(a_plan(symbol=symbol), opened_ms).trade
 
 
 def a_fill(trade_id: int = 1, **changes: Any) -> Fill:
@@ -134,16 +164,92 @@ def house() -> House:
     return House()
 
 
-def test_at_start_it_listens_then_reconciles_and_syncs_from_the_journals_last_row(house: House) -> None:
+def test_at_start_it_listens_reconciles_and_syncs_from_the_journals_last_row_before_it_says_anything() -> None:
+    house = House(started=False)
     assert house.streams.calls == [("open_account", PATH)]
     (request,) = house.asked(LedgerLoadRequested)
     assert (request.since_ms, request.symbols) == (NOW - DAY, ())
+    assert house.snapshots() == []
+    house.tell(synced())
     assert len(house.snapshots()) == 1
 
 
 def test_a_new_journal_looks_a_week_back() -> None:
     (request,) = House(last_income_ms=0).asked(LedgerLoadRequested)
     assert request.since_ms == NOW - 7 * DAY
+
+
+def test_what_happened_to_open_trades_while_the_trader_was_away_is_told_before_the_first_snapshot() -> None:
+    away = (a_trade(symbol="BTCUSDT", opened_ms=NOW - 3 * DAY), a_trade(symbol="ETHUSDT", opened_ms=NOW - 2 * DAY))
+    house = House(started=False, trades=away)
+    house.held = D(0)
+    (request,) = house.asked(LedgerLoadRequested)
+    assert request.symbols == ("BTCUSDT", "ETHUSDT")
+    assert NOW - 3 * DAY - 3_600_000 <= request.since_ms < NOW - 3 * DAY
+    house.tell(a_fill(7, side="SELL"), synced(commission(7)))
+    assert house.order() == ["Fill", "AccountSnapshot"]
+    assert len(house.asked(LedgerLoadRequested)) == 1
+
+
+def test_a_first_snapshot_waits_no_longer_for_a_ledger_that_does_not_come_than_protection_can() -> None:
+    house = House(started=False, trades=(a_trade(),))
+    house.runtime.run_for(9_900)
+    assert house.snapshots() == []
+    house.runtime.run_for(200)
+    assert house.snapshots()
+
+
+def test_a_position_that_is_gone_is_not_told_before_the_fill_that_only_the_ledger_knows(house: House) -> None:
+    before = len(house.asked(LedgerLoadRequested))
+    house.held = D(0)
+    house.ask_a_round()
+    assert house.order() == ["AccountSnapshot"]
+    request = house.asked(LedgerLoadRequested)[before]
+    assert request.symbols == ("BTCUSDT",)
+    house.tell(a_fill(5, side="SELL"), synced(commission(5)))
+    assert house.order() == ["AccountSnapshot", "Fill", "AccountSnapshot"]
+
+
+def test_a_position_whose_exit_the_stream_told_goes_out_at_once(house: House) -> None:
+    before = len(house.asked(LedgerLoadRequested))
+    house.tell(an_update(a_fill(5, side="SELL")))
+    house.held = D(0)
+    house.ask_a_round()
+    assert len(house.snapshots()) == 2
+    assert len(house.asked(LedgerLoadRequested)) == before
+
+
+def test_trades_that_lag_behind_positions_are_asked_for_again_but_not_for_ever(house: House) -> None:
+    before = len(house.asked(LedgerLoadRequested))
+    house.held = D("0.004")
+    house.ask_a_round()
+    house.tell(synced())
+    assert len(house.snapshots()) == 1
+    house.runtime.run_for(600)
+    assert len(house.asked(LedgerLoadRequested)) == before + 2
+    house.tell(synced())
+    house.runtime.run_for(600)
+    house.tell(synced())
+    assert len(house.snapshots()) == 2
+    assert any("less is held than fills explain: BTCUSDT" in detail for detail in house.incidents())
+    house.ask_a_round()
+    assert len(house.snapshots()) == 3, "what was passed on is the truth from now on"
+
+
+def test_a_grown_or_new_position_is_told_at_once_for_it_may_be_bare(house: House) -> None:
+    house.held = D("0.05")
+    house.ask_a_round()
+    assert len(house.snapshots()) == 2
+
+
+def test_a_held_snapshot_is_forgotten_with_the_venue_and_asked_anew(house: House) -> None:
+    house.held = D(0)
+    house.ask_a_round()
+    house.tell(VenueLost(reason="down"))
+    house.runtime.run_for(300)
+    assert len(house.snapshots()) == 1
+    house.tell(READY, a_fill(5, side="SELL"), synced())
+    assert house.order() == ["AccountSnapshot", "Fill", "AccountSnapshot"]
 
 
 def test_order_events_are_passed_on_in_their_order(house: House) -> None:
@@ -181,7 +287,7 @@ def test_rounds_never_overlap_and_a_wish_during_one_is_for_the_next() -> None:
     (first,) = house.asked(AccountLoadRequested)
     house.tell(SnapshotRequested(reason="a"), SnapshotRequested(reason="b"))
     assert len(house.asked(AccountLoadRequested)) == 1
-    house.tell(a_snapshot(serial=first.serial))
+    house.tell(a_snapshot(serial=first.serial), synced())
     assert len(house.asked(AccountLoadRequested)) == 2
     house.tell(a_snapshot(serial=first.serial))
     assert house.snapshots() == [first.serial], "a repeated answer is not the running round's"
@@ -199,6 +305,8 @@ def test_wishes_are_paced_so_that_the_weight_budget_bears_them(house: House) -> 
 
 def test_a_fill_that_only_the_ledger_knows_is_fetched_and_told_once(house: House) -> None:
     house.tell(an_update(a_fill(1)))
+    house.tell(LedgerSyncRequested(reason="test"))
+    assert len(house.asked(LedgerLoadRequested)) == 2
     house.tell(synced(commission(1), commission(2, NOW + 5), commission(3, NOW + 9, "ETHUSDT")))
     request = house.asked(LedgerLoadRequested)[-1]
     assert (request.since_ms, request.symbols) == (NOW + 5, ("BTCUSDT", "ETHUSDT"))
@@ -207,20 +315,36 @@ def test_a_fill_that_only_the_ledger_knows_is_fetched_and_told_once(house: House
     )
     told = [m.trade_id for m in house.executor.heard if isinstance(m, Fill)]
     assert told == [2, 3]
-    assert len(house.asked(LedgerLoadRequested)) == 2
+    assert len(house.asked(LedgerLoadRequested)) == 3
     house.tell(an_update(a_fill(2)))
     assert [m.trade_id for m in house.executor.heard if isinstance(m, Fill)] == [2, 3]
 
 
 def test_a_commission_without_a_fill_is_an_incident_and_no_endless_question(house: House) -> None:
-    house.tell(synced(commission(7)))
-    house.tell(synced(commission(7)))
-    assert len(house.asked(LedgerLoadRequested)) == 2
+    before = len(house.asked(LedgerLoadRequested))
+    for n in range(LACKING_SYNCS_MAX + 3):
+        assert len(house.incidents()) == (n >= LACKING_SYNCS_MAX)
+        house.tell(LedgerSyncRequested(reason="test"), synced(commission(7), commission(8, NOW + DAY)))
+        house.tell(a_fill(8), synced(commission(7), commission(8, NOW + DAY)))
     assert any("BTCUSDT" in detail for detail in house.incidents())
+    asked = house.asked(LedgerLoadRequested)[before:]
+    assert len(asked) == LACKING_SYNCS_MAX * 2 + 3
+    assert asked[-1].since_ms == NOW + DAY - OVERLAP_MS
+
+
+def test_a_fill_that_appears_later_than_its_commission_is_still_told(house: House) -> None:
+    house.tell(LedgerSyncRequested(reason="test"), synced(commission(7), commission(8, NOW + DAY)))
+    house.tell(a_fill(8), synced(commission(7), commission(8, NOW + DAY)))
+    house.tell(LedgerSyncRequested(reason="test"))
+    assert house.asked(LedgerLoadRequested)[-1].since_ms <= NOW
+    house.tell(synced(commission(7), commission(8, NOW + DAY)))
+    house.tell(a_fill(7), a_fill(8), synced(commission(7)))
+    assert [m.trade_id for m in house.executor.heard if isinstance(m, Fill)] == [8, 7]
+    assert house.incidents() == []
 
 
 def test_the_next_sync_begins_where_the_last_one_ended(house: House) -> None:
-    house.tell(an_update(a_fill(1)), synced(commission(1, NOW)))
+    house.tell(an_update(a_fill(1)), LedgerSyncRequested(reason="test"), synced(commission(1, NOW)))
     house.runtime.run_for(61_000)
     assert house.asked(LedgerLoadRequested)[-1].since_ms == NOW - OVERLAP_MS
 
@@ -245,7 +369,6 @@ def test_a_fill_that_the_stream_tells_a_little_later_is_no_reason_to_reopen(hous
 
 
 def test_a_stream_that_comes_back_means_a_round_and_a_sync(house: House) -> None:
-    house.tell(synced())
     before = len(house.snapshots())
     house.tell(StreamChanged(stream="private", connected=False, reason="closed"))
     house.tell(StreamChanged(stream="private", connected=True))
@@ -256,7 +379,7 @@ def test_a_stream_that_comes_back_means_a_round_and_a_sync(house: House) -> None
 
 def test_what_the_lost_venue_did_not_answer_is_asked_again_when_it_is_back() -> None:
     house = House(answers=False)
-    house.tell(VenueLost(reason="down"))
+    house.tell(LedgerSyncRequested(reason="test"), VenueLost(reason="down"))
     house.runtime.run_for(1_000)
     assert len(house.asked(AccountLoadRequested)) == 1
     house.tell(READY)
@@ -266,6 +389,7 @@ def test_what_the_lost_venue_did_not_answer_is_asked_again_when_it_is_back() -> 
 
 def test_a_question_that_is_never_answered_is_asked_again() -> None:
     house = House(answers=False)
+    house.tell(LedgerSyncRequested(reason="test"))
     house.runtime.run_for(76_000)
     assert len(house.asked(AccountLoadRequested)) == 2
     assert len(house.asked(LedgerLoadRequested)) == 2
@@ -273,7 +397,6 @@ def test_a_question_that_is_never_answered_is_asked_again() -> None:
 
 
 def test_a_drain_ends_with_one_more_round_and_one_more_sync(house: House) -> None:
-    house.tell(synced())
     drainer = Probe(house.runtime, "root/drainer")
     drainer.tell(PATH, DrainRequested())
     house.runtime.run_until_idle()
@@ -288,6 +411,7 @@ def test_after_a_crash_the_serials_go_on_rising(house: House) -> None:
     house.runtime.inject(Crash(PATH, house.runtime.handled(PATH) + 1))
     house.tell("poison")
     house.runtime.run_for(5_000)
+    house.tell(synced())
     assert house.snapshots()[-1] > before
     assert house.streams.named("open_account") == [(PATH,), (PATH,)]
 
