@@ -140,7 +140,8 @@ def _money(told: Json) -> Table:
         )
     elif told.get("governor"):
         state = told["governor"]
-        word = f"halted: {state['halt_reason']}" if state["halted"] else "paused" if state["paused"] else "not halted"
+        halts = "; ".join(filter(None, (state["halt_reason"], state["day_lost"])))
+        word = f"halted: {halts}" if halts else "paused" if state["paused"] else "not halted"
         rows.append(("Governor", word, f"{state['losing_streak']} losses in a row"))
     return _table("<", "", "<", rows=rows)
 

@@ -21,6 +21,7 @@ from qt_actors.decisions.texts import UNKNOWN, seconds, usd
 from qt_actors.messages.base import Side
 from qt_actors.messages.market import SymbolRules
 from qt_actors.messages.policy import Decision, Directive, EntryPlan, Gate
+from qt_actors.messages.positions import AccountSnapshot
 
 GAP_STRESS: Final = Decimal("0.005")
 """A stop is taken to fill half a percent of notional beyond its trigger: triggered stops are market orders."""
@@ -58,6 +59,16 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     holdings: tuple[Holding, ...] | None
     reserved: tuple[EntryPlan, ...] = ()
     last_entry_ms: int | None = 0
+
+
+def is_sound(snapshot: AccountSnapshot) -> bool:
+    """Tell whether every figure is a number; one that is not makes the whole account not known."""
+    figures = [snapshot.equity_usd, snapshot.available_usd]
+    for held in snapshot.positions:
+        figures += [held.quantity, held.mark_price, held.notional_usd, held.liquidation_price]
+    for order in snapshot.conditionals:
+        figures += [order.quantity, order.trigger_price or Decimal(0)]
+    return all(figure.is_finite() for figure in figures)
 
 
 def _stressed(distance: Decimal, notional: Decimal, sides: int) -> Decimal:
@@ -107,8 +118,7 @@ def _gate(name: str, value: str, limit: str, *, passed: bool, note: str = "") ->
     return Gate(name=name, passed=passed, value=value, limit=limit, note=note, transient=True)
 
 
-def _governor(book: Book) -> Gate:
-    word = book.directive
+def _governor(word: Directive | None) -> Gate:
     passed = word is not None and word.allow_trades and word.allow_new_positions
     note = word.reason if word else "no directive yet"
     return _gate("governor", word.risk_level if word else UNKNOWN, "new positions allowed", passed=passed, note=note)
@@ -169,7 +179,8 @@ def _worst_case(book: Book, plan: EntryPlan) -> Gate:
     loss, word = worst_case_loss(book, plan), book.directive
     if loss is None or word is None:
         return _gate("worst_case_loss", UNKNOWN, "known", passed=False)
-    left = word.daily_loss_limit_usd + word.daily_pnl_usd
+    # A gain is not there to be lost: it may be a deposit that the ledger has not told yet.
+    left = word.daily_loss_limit_usd + min(Decimal(0), word.daily_pnl_usd)
     note = f"{len(book.holdings or ())} positions, {len(book.reserved)} reserved, this {usd(plan_loss(plan))}"
     return _gate("worst_case_loss", usd(loss), f"≤ {usd(left)} left of the day", passed=loss <= left, note=note)
 
@@ -196,7 +207,7 @@ def admission_gates(
         raise ValueError(f"decision {decision.decision_id} has no plan to admit")
     return (
         _expiry(plan, now_ms),
-        _governor(book),
+        _governor(book.directive),
         _cooldown(book, settings, now_ms),
         _position(book, plan),
         _slots(book, settings),
@@ -206,6 +217,12 @@ def admission_gates(
         _worst_case(book, plan),
         _account_liquidation(book, plan, rules),
     )
+
+
+def last_gates(plan: EntryPlan, directive: Directive | None, fault: str, now_ms: int) -> tuple[Gate, ...]:
+    """Return what is asked again when the admission is on disk (or not: ``fault``); a halt may have come between."""
+    journal = _gate("journal", fault or "written", "the admission on disk", passed=not fault)
+    return (_expiry(plan, now_ms), _governor(directive), journal)
 
 
 def admit(decision: Decision, book: Book, rules: Mapping[str, SymbolRules], settings: Settings, now_ms: int) -> Gate:

@@ -293,5 +293,6 @@ GATE_NAMES: Final = (
     "protection",
     "worst_case_loss",
     "account_liquidation",
+    "journal",
 )
 """Closed set of every gate's name, for metrics."""

@@ -12,18 +12,19 @@ EMERGENCY also: unhealthy, halted, or anything not known. The worst column decid
 A day is a UTC day. A day's loss over the limit stops entries until the next one, even if the loss shrinks again. A
 streak that stopped entries lets the day pass and comes back two short of its limit (CAUTIOUS), else it could never end:
 no trade, no winner. A shorter streak, a halt and a pause survive the day's end and a restart; an operator's resume ends
-them, and the streak, but never the day's loss.
+them, and the streak, but never the day's loss. An operator's word holds from when it is heard, account known or not.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from config.settings import Settings
+from qt_actors.decisions.day import Condition, daily_loss_limit, daily_pnl
 from qt_actors.decisions.sizing import exact
 from qt_actors.decisions.texts import usd
 from qt_actors.messages.policy import Directive, RiskLevel
@@ -35,46 +36,21 @@ LOSS_STEPS: Final = (Decimal("0.5"), Decimal("0.75"))
 GROSS_STEPS: Final = (Decimal("0.8"), Decimal("0.95"))
 SIZE: Final[dict[RiskLevel, float]] = {"NORMAL": 1.0, "CAUTIOUS": 0.5, "DEFENSIVE": 0.25, "EMERGENCY": 0.0}
 LEVERAGE: Final[dict[RiskLevel, float]] = {"NORMAL": 1.0, "CAUTIOUS": 0.75, "DEFENSIVE": 0.5, "EMERGENCY": 0.0}
-UNTIL_NEXT_DAY: Final = "until the next UTC day: "
-"""A halt whose reason begins so is lifted by the day's end; any other only by an operator."""
+COUNTED_MAX: Final = 64
+"""Closed trades remembered by name, so that one told twice counts once."""
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """What the governor looks at; ``None`` is not known, and stops entries.
-
-    Attributes:
-        gross_notional_usd: open positions at mark plus reserved entries.
-        transfers_usd: deposits less withdrawals since the UTC day began: neither a gain nor a loss.
-        healthy: False when a vital part of the system is not; ``health_reason`` says which.
-    """
-
-    equity_usd: Decimal | None
-    gross_notional_usd: Decimal | None
-    healthy: bool | None
-    health_reason: str = ""
-    transfers_usd: Decimal = Decimal(0)
-
-
-def utc_day(now_ms: int) -> str:
-    """Return the UTC date of a time, ``2026-11-22``."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
-
-
-def first_state(equity_usd: Decimal, now_ms: int) -> GovernorState:
-    """Return the state of an account seen for the first time."""
+def first_state(now_ms: int) -> GovernorState:
+    """Return the state of a trader that knows nothing of its account yet."""
     return GovernorState(
-        day=utc_day(now_ms),
-        day_start_equity_usd=equity_usd,
+        day="",
+        day_start_equity_usd=None,
         losing_streak=0,
         halted=False,
         halt_reason="",
         changed_ms=now_ms,
+        streak_since_ms=now_ms,
     )
-
-
-def daily_loss_limit(day_start_equity_usd: Decimal, settings: Settings) -> Decimal:
-    """Return what a day may lose: QT_MAX_DAILY_LOSS or the profile's share of the day's first equity, the tighter."""
-    return min(exact(settings.daily_loss_usd_max), exact(settings.profile.daily_loss_max) * day_start_equity_usd)
 
 
 def gross_limit(equity_usd: Decimal, settings: Settings) -> Decimal:
@@ -83,54 +59,29 @@ def gross_limit(equity_usd: Decimal, settings: Settings) -> Decimal:
     return min(exact(settings.gross_notional_usd_max), multiple * equity_usd)
 
 
-def daily_pnl(state: GovernorState, condition: Condition) -> Decimal | None:
-    """Return the day's result, realised and unrealised, fees and funding included."""
-    if condition.equity_usd is None:
-        return None
-    return condition.equity_usd - state.day_start_equity_usd - condition.transfers_usd
-
-
-def after_day(state: GovernorState, equity_usd: Decimal, settings: Settings, now_ms: int) -> GovernorState:
-    """Return the state of the new UTC day; the same state while the day lasts (or the clock went backwards)."""
-    day = utc_day(now_ms)
-    if day <= state.day:
-        return state
-    lifted = state.halted and state.halt_reason.startswith(UNTIL_NEXT_DAY)
-    stopped = state.losing_streak >= settings.losing_streak_max
-    return msgspec.structs.replace(
-        state,
-        day=day,
-        day_start_equity_usd=equity_usd,
-        losing_streak=max(0, settings.losing_streak_max - 2) if stopped else state.losing_streak,
-        halted=state.halted and not lifted,
-        halt_reason="" if lifted else state.halt_reason,
-        changed_ms=now_ms,
-    )
-
-
 def after_trade(state: GovernorState, trade: TradeClosed) -> GovernorState:
-    """Count a closed trade: a net loss lengthens the streak, a net gain ends it, an even one leaves it."""
-    net = trade.realized_usd - trade.commission_usd
-    streak = state.losing_streak + 1 if net < 0 else 0 if net > 0 else state.losing_streak
-    if streak == state.losing_streak:
-        return state
-    return msgspec.structs.replace(state, losing_streak=streak, changed_ms=trade.closed_ms)
+    """Count a closed trade once: a net loss lengthens the streak, a net gain ends it, an even one leaves it."""
+    return _counted(state, trade.decision_id, trade.realized_usd - trade.commission_usd, trade.closed_ms)
 
 
-def after_condition(state: GovernorState, condition: Condition, settings: Settings, now_ms: int) -> GovernorState:
-    """Turn the day if it is over, and hold a day's loss over its limit until the next one."""
-    if condition.equity_usd is None:
+def after_results(state: GovernorState, rows: Iterable[Mapping[str, Any]]) -> GovernorState:
+    """Count the journal's closed trades, newest first, as far as they were not heard of before the restart."""
+    for row in reversed(list(rows)):
+        net = Decimal(row["realized_usd"]) - Decimal(row["commission_usd"])
+        state = _counted(state, row["decision_id"], net, row["closed_ms"])
+    return state
+
+
+def _counted(state: GovernorState, decision_id: str, net_usd: Decimal, closed_ms: int) -> GovernorState:
+    if decision_id in state.counted:
         return state
-    state = after_day(state, condition.equity_usd, settings, now_ms)
-    pnl, limit = daily_pnl(state, condition), daily_loss_limit(state.day_start_equity_usd, settings)
-    if state.halted or pnl is None or -pnl <= limit:
-        return state
-    reason = f"{UNTIL_NEXT_DAY}the day's loss {usd(-pnl)} went over {usd(limit)}"
-    return msgspec.structs.replace(state, halted=True, halt_reason=reason, changed_ms=now_ms)
+    streak = state.losing_streak + 1 if net_usd < 0 else 0 if net_usd > 0 else state.losing_streak
+    counted = (*state.counted, decision_id)[-COUNTED_MAX:]
+    return msgspec.structs.replace(state, losing_streak=streak, counted=counted, changed_ms=closed_ms)
 
 
 def after_control(state: GovernorState, control: Control, reason: str, now_ms: int) -> GovernorState:
-    """Apply an operator's word. Resume ends pause, halt and streak, but not a halt by the day's loss."""
+    """Apply an operator's word. Resume ends pause, halt and streak, but not what the day's loss stopped."""
     replace = msgspec.structs.replace
     match control:
         case "pause":
@@ -138,9 +89,8 @@ def after_control(state: GovernorState, control: Control, reason: str, now_ms: i
         case "halt":
             return replace(state, halted=True, halt_reason=reason or "by an operator", changed_ms=now_ms)
         case "resume":
-            kept = state.halted and state.halt_reason.startswith(UNTIL_NEXT_DAY)
-            reason = state.halt_reason if kept else ""
-            return replace(state, paused=False, halted=kept, halt_reason=reason, losing_streak=0, changed_ms=now_ms)
+            ended = {"paused": False, "halted": False, "halt_reason": "", "losing_streak": 0}
+            return replace(state, streak_since_ms=now_ms, changed_ms=now_ms, **ended)
 
 
 def _step(value: Decimal, steps: tuple[Decimal, Decimal]) -> int:
@@ -158,38 +108,41 @@ def _streak_level(streak: int, limit: int) -> int:
     return 3 if streak >= limit else max(0, streak - (limit - 3)) if streak > 0 else 0
 
 
-def _concerns(
-    state: GovernorState, condition: Condition, pnl: Decimal, gross: Decimal, settings: Settings
-) -> list[tuple[int, str]]:
-    """Return (level, what) of everything the governor measures, unordered."""
-    limit = daily_loss_limit(state.day_start_equity_usd, settings)
-    most = gross_limit(condition.equity_usd or Decimal(0), settings)
-    streak, streak_max = state.losing_streak, settings.losing_streak_max
+def _concerns(state: GovernorState, condition: Condition, settings: Settings) -> list[tuple[int, str]]:
+    """Return (level, what) of everything the governor looks at, unordered."""
     return [
         (3 if state.halted else 0, f"halted {state.halt_reason}"),
+        (3 if state.day_lost else 0, f"halted {state.day_lost}"),
         (0 if condition.healthy else 3, condition.health_reason or "health not known"),
+        *_measured(state, condition, settings),
+    ]
+
+
+def _measured(state: GovernorState, condition: Condition, settings: Settings) -> list[tuple[int, str]]:
+    """Return (level, what) of everything the account tells."""
+    pnl, reading, gross = daily_pnl(state, condition), condition.reading, condition.gross_notional_usd
+    if pnl is None or reading is None or gross is None:
+        return [(3, "the account is not known yet")]
+    if reading.equity_usd <= 0:
+        return [(3, f"equity {usd(reading.equity_usd)}")]
+    limit, most = daily_loss_limit(state, condition, settings), gross_limit(reading.equity_usd, settings)
+    streak, streak_max = state.losing_streak, settings.losing_streak_max
+    return [
         (_step(_share(max(Decimal(0), -pnl), limit), LOSS_STEPS), f"day's loss {usd(-pnl)} of {usd(limit)}"),
         (_streak_level(streak, streak_max), f"{streak} losses in a row of {streak_max}"),
         (_step(_share(gross, most), GROSS_STEPS), f"gross {usd(gross)} of {usd(most)}"),
     ]
 
 
-def directive_of(state: GovernorState | None, condition: Condition, settings: Settings, now_ms: int) -> Directive:
-    """Return the governor's word now. ``state`` None (nothing was ever known of the account) stops entries."""
+def directive_of(state: GovernorState, condition: Condition, settings: Settings, now_ms: int) -> Directive:
+    """Return the governor's word now; what is not known of the account stops entries."""
     zero = Decimal(0)
-    equity, gross = condition.equity_usd, condition.gross_notional_usd
-    pnl = daily_pnl(state, condition) if state else None
-    if state is None or equity is None or gross is None or pnl is None:
-        worst, reason = 3, "the account is not known yet"
-    elif equity <= 0:
-        worst, reason = 3, f"equity {usd(equity)}"
-    else:
-        concerns = _concerns(state, condition, pnl, gross, settings)
-        worst = max(level for level, _ in concerns)
-        reason = "; ".join(what for level, what in concerns if level == worst and level) or "all within limits"
-    paused = state is not None and state.paused
+    equity = condition.reading.equity_usd if condition.reading else zero
+    concerns = _concerns(state, condition, settings)
+    worst = max(level for level, _ in concerns)
+    reason = "; ".join(what for level, what in concerns if level == worst and level) or "all within limits"
     level = LEVELS[worst]
-    allowed = worst < 3 and not paused
+    allowed = worst < len(LEVELS) - 1 and not state.paused
     return Directive(
         now_ms=now_ms,
         allow_trades=allowed,
@@ -197,11 +150,13 @@ def directive_of(state: GovernorState | None, condition: Condition, settings: Se
         leverage_multiplier=LEVERAGE[level],
         size_multiplier=SIZE[level],
         risk_level=level,
-        reason=f"paused; {reason}" if paused else reason,
-        daily_pnl_usd=pnl or zero,
-        daily_loss_limit_usd=daily_loss_limit(state.day_start_equity_usd, settings) if state else zero,
-        gross_notional_usd=gross or zero,
-        gross_limit_usd=gross_limit(equity or zero, settings),
-        losing_streak=state.losing_streak if state else 0,
-        equity_usd=equity or zero,
+        reason=f"paused; {reason}" if state.paused else reason,
+        daily_pnl_usd=daily_pnl(state, condition) or zero,
+        daily_loss_limit_usd=daily_loss_limit(state, condition, settings),
+        gross_notional_usd=condition.gross_notional_usd or zero,
+        gross_limit_usd=gross_limit(equity, settings),
+        losing_streak=state.losing_streak,
+        equity_usd=equity,
+        reserved=tuple(plan.symbol for plan in state.reserved),
+        last_entry_ms=state.last_entry_ms,
     )

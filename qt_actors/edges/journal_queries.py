@@ -96,6 +96,11 @@ QUESTIONS: Final[dict[str, Question]] = {
         {"since_ms": 0},
     ),
     "equity_last": Question("SELECT * FROM equity ORDER BY now_ms DESC LIMIT 1"),
+    "income_beside_trading": Question(
+        "SELECT * FROM income WHERE time_ms > :since_ms AND kind NOT IN ('COMMISSION', 'FUNDING_FEE', 'REALIZED_PNL') "
+        "ORDER BY time_ms",
+        {"since_ms": ...},
+    ),
     "income_by_kind": Question(
         "SELECT kind, asset, count(*) AS entries, exact_sum(amount_usd) AS amount_usd FROM income "
         "WHERE time_ms >= :since_ms GROUP BY kind, asset ORDER BY kind, asset",

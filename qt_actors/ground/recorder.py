@@ -3,7 +3,8 @@
 Owns: the journal's connection; what has been heard and is not yet written.
 Hears: intents; everything worth keeping (decisions, orders, fills, income, trades, equity, incidents, models, the
     governor's state); dead letters.
-Says: IntentsRecorded once they are on disk, else IntentsLost, to who sent them; its health; what a commit took.
+Says: IntentsRecorded once they are on disk, else IntentsLost, to who sent them, StateWritten likewise to the governor;
+    its health; what a commit took.
 Never: answers for an intent before it is durable; drops an order, fill, trade or the governor's state while anything
     lesser can go instead; blocks anyone.
 On restart: opens the journal again; what waited in its mailbox is still there.
@@ -77,7 +78,12 @@ class Recorder(Actor):
         match message:
             case orders.RecordIntents():
                 self._record_intents(message)
-            case system.GovernorState() | positions.TradeChanged() | positions.TradeClosed() | orders.IntentResolved():
+            case system.GovernorState(revision=revision):
+                self._keep(message)
+                fault = "" if self._flush() else self._fault
+                if self.sender:
+                    self.reply(system.StateWritten(revision=revision, fault=fault))
+            case positions.TradeChanged() | positions.TradeClosed() | orders.IntentResolved():
                 self._keep(message)
                 self._flush()
             case (

@@ -1,11 +1,12 @@
 """Orchestrator: one policy from all subsystems; every symbol and bar ends in exactly one decision.
 
-Owns: the bar being decided and its decisions, the cooldown, the record of closed trades by symbol and by model.
+Owns: the bar being decided and its decisions, the record of closed trades by symbol and by model.
 Hears: closed bars, feature batches (stop distances), signals, regimes, quotes, directives, the account, trades,
 the governor's answers.
 Says: decisions to the recorder and whoever shows them; proposed entries, one at a time, to the governor.
 Never: places an order; lets a bar pass without a decision on every symbol; guesses what it does not know.
-On restart: cooldown begins anew; until account, quotes and directive are heard again every entry is refused.
+On restart: until account, quotes and directive (cooldown and entries under way included) are heard again every entry
+is refused.
 """
 
 from __future__ import annotations
@@ -76,14 +77,12 @@ class Orchestrator(Actor):
         self._busy: set[str] = set()
         self._votes: dict[str, tuple[ModelVote, ...]] = {}
         """Votes behind the entries whose trades are not closed yet; as many as there are positions."""
-        self._last_entry_ms = 0
         self._symbols: dict[str, Performance] = {}
         self._models: dict[str, Performance] = {}
         self._count: Counter[str] = Counter()
 
     def on_start(self) -> None:
-        """Begin with a cooldown, since an entry may just have been made."""
-        self._last_entry_ms = self.now_ms()
+        """Ask for what is not told by itself."""
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._check_later()
 
@@ -193,16 +192,16 @@ class Orchestrator(Actor):
             self._wiring.governor.tell(EntriesProposed(decisions=(self._asked,)), trace=self._asked.trace)
 
     def _answered(self, decision: Decision) -> None:
+        admitted = decision.verdict == "admitted"
+        if admitted and decision.signal is not None:
+            self._votes[decision.decision_id] = decision.signal.votes
         if self._asked is None or decision.decision_id != self._asked.decision_id:
+            if admitted:  # its bar was closed for want of an answer, and yet it is being entered
+                self._publish((msgspec.structs.replace(decision, decided_ms=self.now_ms()),))
             return
         self._asked = None
-        if decision.verdict == "admitted":
-            self._busy.add(decision.symbol)
-            if decision.signal is not None:
-                self._votes[decision.decision_id] = decision.signal.votes
-            self._last_entry_ms = self.now_ms()
         self._tell((decision,))
-        if decision.verdict == "admitted" and self._wiring.settings.cooldown_s:
+        if admitted and self._wiring.settings.cooldown_s:
             self._refuse_queue(
                 Gate(
                     name="cooldown",
@@ -256,6 +255,9 @@ class Orchestrator(Actor):
             return
         self._made.update({d.symbol: d for d in decisions})
         self._count.update(d.verdict for d in decisions if d.evaluations == 1)
+        self._publish(decisions)
+
+    def _publish(self, decisions: tuple[Decision, ...]) -> None:
         told = DecisionsMade(close_time_ms=decisions[0].close_time_ms, decisions=decisions)
         for listener in self._wiring.listeners:
             listener.tell(told)
@@ -282,6 +284,7 @@ class Orchestrator(Actor):
     def _book(self) -> BookFacts:
         account, directive = self._account, self._directive
         held = frozenset(p.symbol for p in account.positions) if account else None
+        pending = self._busy | set(directive.reserved) if directive else None
         gross = sum((p.notional_usd for p in account.positions), Decimal(0)) if account else None
         return BookFacts(
             directive=directive,
@@ -289,8 +292,8 @@ class Orchestrator(Actor):
             available_usd=account.available_usd if account else None,
             gross_notional_usd=max(gross, directive.gross_notional_usd) if gross is not None and directive else None,
             held=held,
-            pending=frozenset(self._busy - held) if held is not None else None,
-            last_entry_ms=self._last_entry_ms,
+            pending=frozenset(pending - held) if pending is not None and held is not None else None,
+            last_entry_ms=directive.last_entry_ms if directive else None,
             market=self._regimes.market if self._regimes else "NORMAL",
             models=self._models,
             quote_age_ms_max=self._wiring.quote_age_ms_max,

@@ -25,7 +25,7 @@ class Gate(Message, frozen=True, kw_only=True):
 
 
 class Directive(Message, frozen=True, kw_only=True):
-    """The safety governor's word to all (SPEC 7.1)."""
+    """The safety governor's word to all, the executor included (SPEC 7.1); told at every change and every snapshot."""
 
     now_ms: int
     allow_trades: bool
@@ -40,6 +40,10 @@ class Directive(Message, frozen=True, kw_only=True):
     gross_limit_usd: Decimal
     losing_streak: int
     equity_usd: Decimal
+    reserved: tuple[str, ...] = ()
+    """Symbols of entries admitted whose positions are not in the account yet."""
+    last_entry_ms: int = 0
+    """When the last entry was admitted; 0: never."""
 
 
 class Policy(Message, frozen=True, kw_only=True):

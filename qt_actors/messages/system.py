@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Literal
 
 from qt_actors.messages.base import Message
+from qt_actors.messages.policy import EntryPlan
 
 Control = Literal["pause", "resume", "halt"]
 
@@ -16,6 +17,20 @@ class ControlRequested(Message, frozen=True, kw_only=True):
     control: Control
     reason: str
     by: str
+
+
+class ControlTaken(Message, frozen=True, kw_only=True):
+    """Governor's answer to ``ControlRequested``: the word holds.
+
+    Attributes:
+        fault: why it is not on disk, so that a restart would forget it; empty when it is.
+        entries: whether entries are allowed now, with the reason in ``because``.
+    """
+
+    control: Control
+    fault: str
+    entries: bool
+    because: str
 
 
 class VenueReady(Message, frozen=True, kw_only=True):
@@ -80,13 +95,39 @@ class GovernorState(Message, frozen=True, kw_only=True):
     """What the governor must not forget: written at every change, read back at start."""
 
     day: str
-    """UTC date, ``2026-11-22``."""
-    day_start_equity_usd: Decimal
+    """UTC date, ``2026-11-22``; empty until the account was seen for the first time."""
+    day_start_equity_usd: Decimal | None
     losing_streak: int
     halted: bool
+    """By an operator, until an operator's resume."""
     halt_reason: str
     changed_ms: int
     paused: bool = False
+    day_opened_ms: int = 0
+    """Exchange time of the reading that the day began with; what was transferred before is in it. 0: not known."""
+    day_lost: str = ""
+    """How the day's loss went over its limit: no entries until the next UTC day."""
+    lost_ms: int = 0
+    """Exchange time of the reading that showed it, while a transfer may still explain it; else 0."""
+    lost_equity_usd: Decimal | None = None
+    """The lowest equity read since ``lost_ms``."""
+    counted: tuple[str, ...] = ()
+    """Decisions whose closed trades are in the streak already, newest last."""
+    streak_since_ms: int = 0
+    """Trades closed before count no more: an operator has ended their streak."""
+    reserved: tuple[EntryPlan, ...] = ()
+    """Admitted entries whose positions are not in the account yet."""
+    last_entry_ms: int = 0
+    """When the last entry was admitted; 0: never."""
+    revision: int = 0
+    """Names this state in ``StateWritten``."""
+
+
+class StateWritten(Message, frozen=True, kw_only=True):
+    """Recorder → governor: its state of this revision is durably on disk, or ``fault`` says why it is not."""
+
+    revision: int
+    fault: str = ""
 
 
 class DrainRequested(Message, frozen=True, kw_only=True):

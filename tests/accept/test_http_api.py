@@ -20,7 +20,7 @@ from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.web.app import STATIC
 from qt_actors.edges.web.server import WebPortError, web_server
 from qt_actors.edges.web.snapshot import RunInfo
-from qt_actors.kernel import ActorState
+from qt_actors.kernel import ActorState, MailboxFullError, UnansweredError
 from qt_actors.messages import market, policy, positions, signals, system
 
 NOW = 1_700_000_000_000
@@ -41,13 +41,27 @@ class Postbox:
         self.told.append(message)
 
 
+class Governor(Postbox):
+    """Takes every operator's word; ``fault`` and ``error`` say what is wrong with it."""
+
+    fault, error = "", None
+
+    def ask(self, message, timeout_s):
+        self.told.append(message)
+        if self.error is not None:
+            raise self.error
+        held = message.control != "resume"
+        because = f"halted {message.reason}" if held else "all within limits"
+        return system.ControlTaken(control=message.control, fault=self.fault, entries=not held, because=because)
+
+
 class Site:
     """A web server of a trader whose actors are not there."""
 
     def __init__(self, folder, **environ):
         self.settings = load(None, {"QT_DATA_DIR": str(folder), "QT_HTTP_PORT": "0", **environ})
         self.journal = SqliteJournal(folder / FILE_NAME, lambda: NOW)
-        self.governor, self.executor = Postbox("root/governor"), Postbox("root/executor")
+        self.governor, self.executor = Governor("root/governor"), Postbox("root/executor")
         self.states = [an_actor()]
         run = RunInfo(
             version="0.1.0", mode="paper", market="synthetic seed 7", profile="SAFE", bar_interval="1h", models=MODELS
@@ -439,6 +453,25 @@ def test_risk_shows_how_much_of_each_limit_is_used(site):
     assert (told["daily_loss_used"], told["gross_used"]) == (0.25, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("halt_reason", "day_lost", "shown"),
+    [("drill", "", "drill"), ("", "lost", "lost"), ("drill", "lost", "drill; lost")],
+)
+def test_risk_tells_both_halts_the_operators_and_the_days(site, halt_reason, day_lost, shown):
+    state = system.GovernorState(
+        day="2023-11-14",
+        day_start_equity_usd=Decimal(1),
+        losing_streak=0,
+        halted=bool(halt_reason),
+        halt_reason=halt_reason,
+        changed_ms=NOW,
+        day_lost=day_lost,
+    )
+    site.show(a_directive(allow=False), state)
+    told = site.get("/api/risk")
+    assert (told["halted"], told["halt_reason"]) == (True, shown)
+
+
 def test_policy_shows_every_adjustment(site):
     site.show(
         policy.Policy(
@@ -554,6 +587,48 @@ def test_the_token_made_at_the_start_is_readable_by_its_owner_alone_and_works(si
     assert [(m.control, m.reason, m.by) for m in site.governor.told] == [
         (c, "drill", "http") for c in ("pause", "resume", "halt")
     ]
+
+
+def test_202_says_what_follows_from_the_word(site, tmp_path):
+    right = f"Bearer {(tmp_path / 'api-token').read_text().strip()}"
+    assert site.ask("/api/control/halt?reason=drill", "POST", right) == (
+        202,
+        {"accepted": "halt", "reason": "drill", "entries": "stopped", "because": "halted drill"},
+    )
+    assert site.ask("/api/control/resume", "POST", right)[1]["entries"] == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError("no answer within 5 s"), "halt is not confirmed"),
+        (UnansweredError("its handler crashed"), "halt is not confirmed"),
+        (MailboxFullError("mailbox full"), "halt was not passed on"),
+        (None, "not on disk, a restart would forget it: disk full"),
+    ],
+)
+def test_a_word_that_is_not_taken_and_on_disk_is_503_with_what_is_missing(site, tmp_path, error, said):
+    right = f"Bearer {(tmp_path / 'api-token').read_text().strip()}"
+    site.governor.error, site.governor.fault = error, "disk full"
+    status, told = site.ask("/api/control/halt", "POST", right)
+    assert status == 503
+    assert said in told["error"]
+
+
+def test_close_all_closes_even_when_the_governor_does_not_answer_and_says_that_entries_go_on(site, tmp_path):
+    right = f"Bearer {(tmp_path / 'api-token').read_text().strip()}"
+    site.show(an_account(a_position()))
+    site.governor.error = TimeoutError("no answer within 5 s")
+    status, told = site.ask("/api/positions/close-all", "POST", right)
+    assert (status, [m.symbol for m in site.executor.told]) == (503, ["BTCUSDT"])
+    assert told["error"].startswith("closing ['BTCUSDT'], but pause is not confirmed")
+
+
+def test_close_all_before_the_account_is_known_pauses_and_says_that_nothing_was_closed(site, tmp_path):
+    right = f"Bearer {(tmp_path / 'api-token').read_text().strip()}"
+    status, told = site.ask("/api/positions/close-all", "POST", right)
+    assert (status, [m.control for m in site.governor.told]) == (503, ["pause"])
+    assert "nothing was closed" in told["error"]
 
 
 def test_closing_tells_the_executor_of_open_positions_only(site, tmp_path):

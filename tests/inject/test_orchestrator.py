@@ -232,8 +232,14 @@ def test_a_signal_denied_by_the_cooldown_is_asked_again_within_its_bar_and_stays
         bars(CLOSE_MS),
         signals(BTCUSDT={"action": "BUY", "edge_r": 0.4}, ETHUSDT={"action": "SELL", "edge_r": 0.6}),
     )
+    admitted_ms = house.runtime.clock.now_ms()
+    house.tell(a_directive(last_entry_ms=admitted_ms, reserved=("ETHUSDT",)))
     house.tell(EntryAdmitted(decision=house.proposed()[0]))
-    for _ in range(14):
+    for _ in range(11):
+        house.runtime.run_for(10_000)
+        house.tell(quotes())
+    assert [d.symbol for d in house.proposed()] == ["ETHUSDT"]
+    for _ in range(3):
         house.runtime.run_for(10_000)
         house.tell(quotes())
     assert [d.symbol for d in house.proposed()] == ["ETHUSDT", "BTCUSDT"]
@@ -250,3 +256,46 @@ def test_a_governor_that_never_answers_is_a_no(house):
     denied = house.decisions()["BTCUSDT", CLOSE_MS]
     assert (denied.verdict, denied.gate) == ("denied", "governor")
     assert len(house.decisions()) == 2 * len(SYMBOLS)
+
+
+def test_the_cooldown_and_entries_under_way_are_the_governors_word_and_survive_our_restart(house):
+    house.know_everything()
+    entered_ms = house.runtime.clock.now_ms() - 30_000
+    house.tell(a_directive(last_entry_ms=entered_ms, reserved=("BTCUSDT",)))
+    house.tell(bars(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}, ETHUSDT={"action": "BUY"}))
+    btc, eth = (house.decisions()[symbol, CLOSE_MS] for symbol in ("BTCUSDT", "ETHUSDT"))
+    said = {g.name: (g.passed, g.value, g.limit) for g in btc.gates}
+    assert said["cooldown"] == (False, "30 s", "≥ 120 s since the last entry")
+    assert said["position"] == (False, "entry under way", "none on the symbol")
+    assert [g.name for g in eth.gates if not g.passed] == ["cooldown"]
+
+
+def test_after_a_start_without_any_entry_the_cooldown_says_so_and_stands_in_nobodys_way(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}))
+    (asked,) = house.proposed()
+    assert next((g.passed, g.value) for g in asked.gates if g.name == "cooldown") == (True, "no entry yet")
+
+
+def test_an_entry_whose_word_was_lost_on_its_way_blocks_its_symbol_only_as_long_as_it_is_reserved(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}))
+    house.tell(EntryAdmitted(decision=house.proposed()[0]))
+    house.tell(bars(CLOSE_MS + HOUR_MS), features(CLOSE_MS + HOUR_MS), quotes())
+    house.runtime.run_for(HOUR_MS)
+    house.tell(signals(CLOSE_MS + HOUR_MS, BTCUSDT={"action": "BUY"}))
+    again = house.decisions().get(("BTCUSDT", CLOSE_MS + HOUR_MS)) or house.proposed()[-1]
+    assert next(g.passed for g in again.gates if g.name == "position")
+
+
+def test_an_entry_admitted_after_its_bar_was_closed_is_recorded_as_admitted(house):
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}))
+    (asked,) = house.proposed()
+    house.tell(bars(CLOSE_MS + HOUR_MS), signals(CLOSE_MS + HOUR_MS))
+    denied = house.decisions()["BTCUSDT", CLOSE_MS]
+    assert denied.verdict == "denied"
+    house.runtime.run_for(1000)
+    house.tell(EntryAdmitted(decision=asked))
+    last = house.decisions()["BTCUSDT", CLOSE_MS]
+    assert (last.verdict, last.decided_ms > denied.decided_ms) == ("admitted", True)

@@ -17,7 +17,7 @@ from qt_actors.edges.web.server import web_server
 from qt_actors.edges.web.snapshot import RunInfo
 from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages.positions import AccountSnapshot
-from qt_actors.messages.system import BudgetUsed, ControlRequested
+from qt_actors.messages.system import BudgetUsed, ControlRequested, ControlTaken
 from qt_actors.oversight.web import Web, WebWiring
 
 PATH = "root/web"
@@ -89,6 +89,8 @@ def test_a_message_it_does_not_show_changes_nothing(house):
 
 def test_an_operators_word_reaches_the_governor_with_what_was_said(house):
     _, server, governor = house
+    taken = ControlTaken(control="halt", fault="", entries=False, because="halted drill")
+    governor.answers(ControlRequested, lambda _: taken)
     ask(server, "/api/control/halt?reason=drill", "POST", {"Authorization": "Bearer token"})
     assert governor.expect(ControlRequested) == ControlRequested(control="halt", reason="drill", by="http")
 

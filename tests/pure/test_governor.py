@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qt_actors.decisions import governor
-from qt_actors.decisions.governor import Condition, directive_of, first_state
+from qt_actors.decisions.day import Condition, Reading, after_condition, after_day
+from qt_actors.decisions.governor import directive_of, first_state
 from qt_actors.messages.policy import Directive
 
 replace = msgspec.structs.replace
@@ -19,12 +20,18 @@ NOON = 1_700_049_600_000  # 2023-11-15 12:00 UTC
 START = Decimal(10_000)
 
 
-def condition(equity="10000", gross="0", **changes) -> Condition:
-    return replace(Condition(equity_usd=Decimal(equity), gross_notional_usd=Decimal(gross), healthy=True), **changes)
+def reading(equity, at=NOON) -> Reading:
+    return Reading(equity_usd=Decimal(equity), asked_ms=at, told_ms=at)
+
+
+def condition(equity="10000", gross="0", at=NOON, **changes) -> Condition:
+    seen = Condition(reading=reading(equity, at), gross_notional_usd=Decimal(gross), healthy=True)
+    return replace(seen, **changes)
 
 
 def state(**changes):
-    return replace(first_state(START, NOON), **changes)
+    known = {"day": "2023-11-15", "day_start_equity_usd": START, "day_opened_ms": NOON - DAY_MS // 2}
+    return replace(first_state(NOON), **known | changes)
 
 
 def said(facts, seen, before=None, profile="AGGRESSIVE", **variables) -> Directive:
@@ -81,7 +88,9 @@ def test_gross_notional_steps_down_and_stops_above_45_000(facts, gross, level):
 
 
 def test_the_profiles_multiple_of_equity_limits_a_small_account(facts):
-    word = directive_of(first_state(Decimal(1000), NOON), condition("1000", "10001"), facts.settings("SAFE"), NOON)
+    word = directive_of(
+        state(day_start_equity_usd=Decimal(1000)), condition("1000", "10001"), facts.settings("SAFE"), NOON
+    )
     assert (word.gross_limit_usd, word.risk_level) == (10_000, "EMERGENCY")
 
 
@@ -90,7 +99,7 @@ def test_the_profiles_multiple_of_equity_limits_a_small_account(facts):
     [
         (condition(healthy=False, health_reason="no quotes for 40 s"), "no quotes for 40 s"),
         (condition(healthy=None), "health not known"),
-        (condition(equity_usd=None), "the account is not known yet"),
+        (condition(reading=None), "the account is not known yet"),
         (condition(gross_notional_usd=None), "the account is not known yet"),
         (condition("0"), "equity $0.00"),
     ],
@@ -100,9 +109,9 @@ def test_an_unhealthy_or_unknown_system_makes_no_entries_and_says_why(facts, see
     assert (word.risk_level, word.allow_trades, word.reason) == ("EMERGENCY", False, reason)
 
 
-def test_without_any_state_there_are_no_entries(facts):
-    word = directive_of(None, condition(), facts.settings(), NOON)
-    assert (word.allow_trades, word.risk_level) == (False, "EMERGENCY")
+def test_before_the_account_was_ever_seen_there_are_no_entries(facts):
+    word = directive_of(first_state(NOON), condition(), facts.settings(), NOON)
+    assert (word.allow_trades, word.risk_level, word.reason) == (False, "EMERGENCY", "the account is not known yet")
 
 
 def test_the_worst_concern_decides_and_all_as_bad_are_named(facts):
@@ -110,45 +119,44 @@ def test_the_worst_concern_decides_and_all_as_bad_are_named(facts):
     assert word.reason == "day's loss $600.00 of $500.00; 5 losses in a row of 5"
 
 
-def test_a_deposit_is_no_profit_and_a_withdrawal_no_loss(facts):
-    assert said(facts, condition("15000", transfers_usd=Decimal(5000))).daily_pnl_usd == 0
-    assert said(facts, condition("9000", transfers_usd=Decimal(-1000))).risk_level == "NORMAL"
-
-
-def test_a_day_that_went_over_its_limit_stays_stopped_even_when_it_recovers(facts):
-    settings = facts.settings()
-    over = governor.after_condition(state(), condition("9400"), settings, NOON)
-    assert over.halted
-    later = governor.after_condition(over, condition("9900"), settings, NOON + 1000)
-    word = directive_of(later, condition("9900"), settings, NOON + 1000)
-    assert not word.allow_trades
-    assert word.reason.startswith("halted until the next UTC day: the day's loss $600.00 went over $500.00")
-
-
-def test_the_next_utc_day_starts_from_its_own_equity_and_lifts_the_days_halt(facts):
-    settings = facts.settings()
-    over = governor.after_condition(state(), condition("9400"), settings, NOON)
-    midnight = NOON + DAY_MS // 2
-    still = governor.after_condition(over, condition("9400"), settings, midnight - 1)
-    assert still.halted
-    new = governor.after_condition(over, condition("9400"), settings, midnight)
-    assert (new.day, new.day_start_equity_usd, new.halted) == ("2023-11-16", Decimal(9400), False)
-
-
 def test_an_operators_halt_and_a_pause_survive_the_day(facts):
     held = state(halted=True, halt_reason="by hand", paused=True)
-    new = governor.after_day(held, START, facts.settings(), NOON + DAY_MS)
-    assert (new.halted, new.halt_reason, new.paused) == (True, "by hand", True)
+    new = after_day(held, condition(at=NOON + DAY_MS), facts.settings(), NOON + DAY_MS)
+    assert (new.day, new.halted, new.halt_reason, new.paused) == ("2023-11-16", True, "by hand", True)
+
+
+@pytest.mark.parametrize("word", ["halt", "pause"])
+def test_a_word_heard_before_the_account_is_known_holds_when_it_is(facts, word):
+    held = governor.after_control(first_state(NOON), word, "drill", NOON)
+    known = after_condition(held, condition(), facts.settings(), NOON + 1)
+    assert known.day_start_equity_usd == START
+    assert not said(facts, condition(), known).allow_new_positions
+    freed = governor.after_control(known, "resume", "", NOON + 2)
+    assert said(facts, condition(), freed).allow_new_positions
+
+
+@given(words=st.lists(st.sampled_from(["halt", "pause", "resume"]), min_size=1, max_size=6), known=st.integers(0, 6))
+def test_the_last_words_hold_whenever_the_account_becomes_known_between_them(facts, words, known):
+    held, settings = first_state(NOON), facts.settings()
+    for at, word in enumerate(words):
+        held = after_condition(held, condition(), settings, NOON) if at == known else held
+        held = governor.after_control(held, word, "", NOON + at)
+    held = after_condition(held, condition(), settings, NOON)
+    assert said(facts, condition(), held).allow_new_positions == (words[-1] == "resume")
 
 
 @pytest.mark.parametrize(("streak", "after"), [(5, 3), (7, 3), (4, 4), (0, 0)])
 def test_a_streak_that_stopped_comes_back_two_short_and_a_shorter_one_survives(facts, streak, after):
-    new = governor.after_day(state(losing_streak=streak), START, facts.settings(), NOON + DAY_MS)
+    new = after_day(state(losing_streak=streak), condition(at=NOON + DAY_MS), facts.settings(), NOON + DAY_MS)
     assert new.losing_streak == after
 
 
 def test_a_clock_that_goes_backwards_opens_no_new_day(facts):
-    assert governor.after_day(state(), Decimal(1), facts.settings(), NOON - DAY_MS) == state()
+    assert after_day(state(), condition("1", at=NOON - DAY_MS), facts.settings(), NOON - DAY_MS) == state()
+
+
+def test_a_wrong_clock_of_our_own_opens_no_day_that_the_exchange_has_not(facts):
+    assert after_day(state(), condition("1"), facts.settings(), NOON + 3 * DAY_MS) == state()
 
 
 @pytest.mark.parametrize(
@@ -157,9 +165,30 @@ def test_a_clock_that_goes_backwards_opens_no_new_day(facts):
 )
 def test_the_streak_counts_net_losses(facts, results, streak):
     held = state()
-    for net in results:
-        held = governor.after_trade(held, facts.closed(net))
+    for number, net in enumerate(results):
+        held = governor.after_trade(held, facts.closed(net, decision_id=f"BTCUSDT-{number}"))
     assert held.losing_streak == streak
+
+
+def test_a_trade_told_twice_counts_once(facts):
+    once = governor.after_trade(state(), facts.closed("-1"))
+    assert governor.after_trade(once, facts.closed("-1")) == once
+
+
+def test_trades_that_the_journal_knows_and_we_do_not_are_counted_oldest_first(facts):
+    heard = governor.after_trade(state(), facts.closed("-1", decision_id="BTCUSDT-1"))
+    nets = {"BTCUSDT-1": "-1", "BTCUSDT-2": "7", "BTCUSDT-3": "-1", "BTCUSDT-4": "-1"}
+    rows = [
+        {"decision_id": d, "realized_usd": net, "commission_usd": "0", "closed_ms": NOON} for d, net in nets.items()
+    ]
+    recovered = governor.after_results(heard, reversed(rows))
+    assert recovered.losing_streak == 2
+    assert governor.after_results(recovered, reversed(rows)) == recovered
+
+
+def test_a_resumed_streak_is_not_counted_again_from_before():
+    resumed = governor.after_control(state(losing_streak=5), "resume", "", NOON + 5)
+    assert (resumed.losing_streak, resumed.streak_since_ms) == (0, NOON + 5)
 
 
 def test_a_gain_eaten_by_fees_is_a_loss(facts):
@@ -182,12 +211,28 @@ def test_resume_ends_a_halt_by_hand_and_a_streak(facts):
 
 
 def test_resume_never_ends_a_halt_by_the_days_loss(facts):
-    over = governor.after_condition(state(), condition("9400"), facts.settings(), NOON)
-    assert governor.after_control(over, "resume", "", NOON).halted
+    over = after_condition(state(), condition("9400"), facts.settings(), NOON)
+    words = ("halt", "resume")
+    for word in words:
+        over = governor.after_control(over, word, "", NOON)
+    recovered = condition("9990")
+    assert not said(facts, recovered, after_condition(over, recovered, facts.settings(), NOON)).allow_trades
+
+
+def test_a_loss_over_the_limit_during_an_operators_halt_outlives_the_resume(facts):
+    held = governor.after_control(state(), "halt", "", NOON)
+    over = after_condition(held, condition("9400"), facts.settings(), NOON)
+    freed = governor.after_control(over, "resume", "", NOON)
+    assert not said(facts, condition("9990"), freed).allow_trades
+
+
+def test_no_reason_that_an_operator_gives_makes_a_halt_end_with_the_day(facts):
+    held = governor.after_control(state(), "halt", "until the next UTC day: lunch", NOON)
+    assert after_day(held, condition(at=NOON + DAY_MS), facts.settings(), NOON + DAY_MS).halted
 
 
 def test_the_state_comes_back_from_the_journal_as_it_was(facts):
-    held = governor.after_condition(state(losing_streak=2), condition("9400"), facts.settings(), NOON)
+    held = after_condition(state(losing_streak=2), condition("9400"), facts.settings(), NOON)
     assert msgspec.json.decode(msgspec.json.encode(held), type=type(held)) == held
 
 
@@ -219,6 +264,6 @@ def test_once_over_the_limit_no_later_reading_of_the_day_allows_entries(facts, l
     settings, held, over = facts.settings(), state(), False
     for minute, equity in enumerate(losses):
         now = NOON + minute * 60_000
-        held = governor.after_condition(held, condition(equity), settings, now)
-        over = over or START - equity > 500
+        held = after_condition(held, condition(equity), settings, now)
+        over = over or equity < 9500
         assert directive_of(held, condition(equity), settings, now).allow_trades == (not over)

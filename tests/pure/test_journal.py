@@ -268,7 +268,7 @@ EVERY_RECORD = (
     an_order(fill=a_fill()),
     a_conditional(),
     a_fill(2),
-    a_ledger(an_income()),
+    a_ledger(an_income(), an_income(2, "TRANSFER", "100")),
     TradeChanged(trade=a_trade()),
     a_result("ETHUSDT"),
     an_equity(),

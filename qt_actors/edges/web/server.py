@@ -14,7 +14,7 @@ import uvicorn
 from config.settings import Settings
 from exporters.prometheus import Metrics
 from qt_actors.edges.web.app import Sources, make_app
-from qt_actors.edges.web.control import Controls
+from qt_actors.edges.web.control import Asked, Controls
 from qt_actors.edges.web.snapshot import RunInfo, Snapshot, fold
 from qt_actors.edges.web.token import FILE_NAME, token_of
 from qt_actors.kernel import ActorState
@@ -136,7 +136,7 @@ def web_server(
     journal: JournalReader,
     metrics: Metrics,
     now_ms: Callable[[], int],
-    governor: Mailbox,
+    governor: Asked,
     executor: Mailbox,
 ) -> WebServer:
     """Return the web server of a trader, not yet listening; the control token is made or taken from the settings.
