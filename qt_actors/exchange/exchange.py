@@ -21,6 +21,7 @@ from qt_actors.exchange.clock import ExchangeClock
 from qt_actors.exchange.config import market_rules, rules_of, source_of
 from qt_actors.exchange.engine import Engine
 from qt_actors.exchange.errors import ExchangeError
+from qt_actors.exchange.faults.before import Teller
 from qt_actors.exchange.faults.desk import Desk
 from qt_actors.exchange.faults.frames import Frames
 from qt_actors.exchange.funding_rates import FundingCalendar, read_settlements
@@ -97,7 +98,7 @@ class Exchange:
         self.stands = False
         self.desk = Desk(self.clock, config.faults)
         self.frames = Frames(self.desk, self.clock)
-        self.hub.deliver = self.frames.deliver
+        self.hub.deliver, self.hub.told = self.frames.deliver, Teller(self.desk).told
         self._pending.clear()
         self.snapshot()
 

@@ -8,7 +8,7 @@ order; and user data. Each payload is encoded once, whatever the number of clien
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -28,6 +28,13 @@ UNROUTED: Final = frozenset({"public"})  # since 2026-04-23
 
 Deliver = Callable[[Subscriber, bytes, str, Any], None]
 """Takes a client, its frame, the stream's name and the payload."""
+
+
+Told = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+
+
+def _as_it_is(event: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    return (event,)
 
 
 def _queue(client: Subscriber, frame: bytes, _stream: str, _payload: Any) -> None:
@@ -57,6 +64,7 @@ class Hub:
     Attributes:
         frames: payloads built so far.
         deliver: hands a frame to a client; faults put theirs in its place.
+        told: makes of an account event what clients hear; faults put theirs in its place.
         unrouted: the routes whose streams the legacy URLs deliver.
     """
 
@@ -68,6 +76,7 @@ class Hub:
         self._private: dict[str, dict[Subscriber, None]] = {}
         self.frames = 0
         self.deliver: Deliver = _queue
+        self.told: Told = _as_it_is
         self.unrouted = UNROUTED
 
     @property
@@ -136,8 +145,9 @@ class Hub:
 
     def user_event(self, event: dict[str, Any]) -> None:
         """Send an account event to every client of every live listen key that wants it."""
-        for listen_key, members in self._private.items():
-            self._tell(members, listen_key, event)
+        for told in self.told(event):
+            for listen_key, members in self._private.items():
+                self._tell(members, listen_key, told)
 
     def closed(self, forming: Forming) -> None:
         """Send the candles that close now."""

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qt_actors.exchange import kline_replies, market_replies
+from qt_actors.exchange.faults.before import trade
 from qt_actors.exchange.params import INTEGER
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _number(text: str | None, default: int) -> int:
 
 
 def _engine(name: str) -> Callable[[Exchange, dict[str, str]], Any]:
-    return lambda exchange, params: exchange.operate(name, params)
+    return lambda exchange, params: trade(exchange, name, params)
 
 
 def _market(answer: Callable[[Any, Params], Any]) -> Callable[[Exchange, dict[str, str]], Any]:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from qt_actors.exchange.config import ExchangeConfig
 from qt_actors.exchange.faults.fault import Fault
@@ -39,7 +40,8 @@ class Client:
         params.setdefault("timestamp", str((await self.plain("GET", "/qt/clock"))["now_ms"]))
         text = urlencode(params)
         signature = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-        async with self.session.request(method, f"{path}?{text}&signature={signature}") as reply:
+        url = URL(f"{path}?{text}&signature={signature}", encoded=True)
+        async with self.session.request(method, url) as reply:
             raw = await reply.read()
             body = json.loads(raw) if reply.content_type == "application/json" else raw
             return reply.status, body, dict(reply.headers)
@@ -452,3 +454,58 @@ def test_the_command_refuses_a_wrong_file_with_its_line_and_says_where_faults_ar
     assert refused.output.startswith(f"{tmp_path}/faults:2: ms: not a field of drop; it takes after_s,")
     told = CliRunner().invoke(app, ["exchange", "--help"])
     assert "qt_actors.exchange.faults" in told.output
+
+
+def test_before_2025_12_09_conditional_orders_are_orders_and_that_day_they_move(run: Any) -> None:
+    async def check(client: Client) -> None:
+        async def order(name: str, **more: str) -> tuple[int, Any, dict[str, str]]:
+            stop = {"side": "SELL", "type": "STOP_MARKET", "stopPrice": "1000", "reduceOnly": "true", **more}
+            return await client.buy(name, **stop)
+
+        async def open_names(path: str, name: str) -> list[str]:
+            return [row[name] for row in (await client.ask("GET", path, symbol="BTCUSDT"))[1]]
+
+        await client.ask("DELETE", "/fapi/v1/algoOpenOrders", symbol="BTCUSDT")
+        assert (await order("refused"))[1]["code"] == -4120
+        await client.add({"kind": "before_2025_12_09"})
+        async with client.account() as stream:
+            status, placed, _ = await order("then-1")
+            assert (status, placed["status"], placed["type"], placed["stopPrice"][:4]) == (
+                200,
+                "NEW",
+                "STOP_MARKET",
+                "1000",
+            )
+            told = (await hear(stream))["o"]
+            assert (told["c"], told["x"], told["X"], told["i"]) == ("then-1", "NEW", "NEW", placed["orderId"])
+            assert await open_names("/fapi/v1/openOrders", "clientOrderId") == ["then-1"]
+            by_number = await client.ask("GET", ORDER, symbol="BTCUSDT", orderId=str(placed["orderId"]))
+            assert (by_number[1]["clientOrderId"], by_number[1]["status"]) == ("then-1", "NEW")
+            assert (await client.stop("today"))[0] == 404
+            ended = await client.ask("DELETE", ORDER, symbol="BTCUSDT", origClientOrderId="then-1")
+            assert ended[1]["status"] == (await hear(stream))["o"]["X"] == "CANCELED"
+            assert (await client.ask("DELETE", ORDER, symbol="BTCUSDT", origClientOrderId="then-1"))[1]["code"] == -2011
+
+            last = float((await client.plain("GET", "/fapi/v1/ticker/price?symbol=BTCUSDT"))["price"])
+            _, fired, _ = await order("then-2", side="BUY", stopPrice=f"{1.0001 * last:.1f}", reduceOnly="false")
+            seen = []
+            while ("TRADE", "FILLED") not in [one[1:] for one in seen]:
+                event = await hear(stream)
+                if event["e"] == "ORDER_TRADE_UPDATE" and event["o"]["c"] == "then-2":
+                    seen.append((event["o"]["i"], event["o"]["x"], event["o"]["X"]))
+            assert [one[1] for one in seen] == ["NEW", "EXPIRED", "NEW", "TRADE"]
+            assert {one[0] for one in seen} == {fired["orderId"]}
+            by_number = await client.ask("GET", ORDER, symbol="BTCUSDT", orderId=str(fired["orderId"]))
+            assert (by_number[1]["status"], by_number[1]["type"]) == ("FILLED", "MARKET")
+            batch = json.dumps([{"symbol": "BTCUSDT", "side": "SELL", "type": "STOP_MARKET", "quantity": "0.010",
+                                 "stopPrice": "1000", "newClientOrderId": "then-3", "reduceOnly": "true"},
+                                {"symbol": "BTCUSDT", "side": "SELL", "type": "STOP_MARKET"}])  # fmt: skip
+            both = (await client.ask("POST", "/fapi/v1/batchOrders", batchOrders=batch))[1]
+            assert (both[0]["clientOrderId"], both[1]["code"]) == ("then-3", -1102)
+        await client.clear()
+        assert (await order("refused"))[1]["code"] == -4120
+        assert await open_names("/fapi/v1/openOrders", "clientOrderId") == []
+        assert await open_names("/fapi/v1/openAlgoOrders", "clientAlgoId") == ["then-3"]
+        await client.ask("DELETE", "/fapi/v1/algoOpenOrders", symbol="BTCUSDT")
+
+    run(check)

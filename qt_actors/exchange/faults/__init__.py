@@ -46,6 +46,7 @@ A fault says what goes wrong (`kind`), what it meets, when, and how. It is an ob
 | expire_open | moment | open orders of that symbol, side, type, conditional too, end EXPIRED |
 | skew | while it lasts | the exchange judges and tells time `ms` ahead of its market |
 | maintenance | while it lasts | connections are cut, everything is refused (503 -1016), system status says 1 |
+| before_2025_12_09 | while it lasts | the order endpoints take conditional orders, the algo endpoints do not exist |
 | before_2026_04_23 | while it lasts | unrouted stream URLs deliver all streams, user data too; the end cuts them |
 
 Requests to `/qt/` meet no fault. Latency never lets a frame pass an earlier one that met the same fault.

@@ -134,6 +134,7 @@ KINDS: Final[dict[str, Kind]] = {
     "expire_open": _moment("symbol", "side", "type"),
     "skew": _window("ms", needs="ms"),
     "maintenance": _window(),
+    "before_2025_12_09": _window(),
     "before_2026_04_23": _window(),
 }
 
