@@ -20,7 +20,7 @@ class Cover(msgspec.Struct, frozen=True):
     """What is known of one position's protection; exchange times in ms.
 
     Attributes:
-        proven_ms: the newest time at which a stop is known to have covered it (or it was first seen).
+        proven_ms: the newest time at which a stop is known to have covered it, or at which it began.
         stop_id: the stop the executor spoke of last.
         bare_ms: up to when its time without a stop has been counted; None while it is covered.
         doubted: one snapshot shows it bare, which may be the moment between two requests of a round.
@@ -62,7 +62,7 @@ def after_snapshot(covers_now: Covers, snapshot: AccountSnapshot) -> tuple[dict[
         asked_ms - c.bare_ms for s, c in covers_now.items() if s not in held and s not in made and c.bare_ms is not None
     )
     for position in snapshot.positions:
-        before = covers_now.get(position.symbol, Cover(asked_ms))
+        before = covers_now.get(position.symbol) or Cover(min(position.updated_ms or asked_ms, asked_ms))
         if max(before.proven_ms, before.bare_ms or 0) > asked_ms:
             made[position.symbol] = before  # it has changed since the snapshot was asked for
             continue

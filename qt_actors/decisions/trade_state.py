@@ -9,7 +9,7 @@ import msgspec
 
 from qt_actors.decisions.ids import parse
 from qt_actors.messages.base import Message
-from qt_actors.messages.orders import Command, Purpose
+from qt_actors.messages.orders import Command, ConditionalUpdated, Purpose
 from qt_actors.messages.positions import TradeState
 
 ATTEMPTS_MAX: Final = 5
@@ -100,6 +100,12 @@ def purpose_of(trade: TradeState, client_id: str) -> Purpose | None:
         return "stop"
     said = parse(client_id)
     return said.purpose if said else None
+
+
+def is_loss_of_stop(trade: TradeState, event: ConditionalUpdated) -> bool:
+    """Tell whether the event ends the stop of something we hold, other than by triggering it."""
+    ours = bool(trade.stop_id) and event.client_id == trade.stop_id
+    return ours and event.status in LOST and trade.phase not in ENDED and remaining(trade) > 0
 
 
 def is_bare(trade: TradeState) -> bool:

@@ -20,7 +20,7 @@ from qt_actors.decisions import trade_life, trade_repair
 from qt_actors.decisions.excursions import excursions
 from qt_actors.decisions.protection import adopt, emergency_stop_price, inside_liquidation
 from qt_actors.decisions.trade_reports import closed_line, placed_line
-from qt_actors.decisions.trade_state import ENDED, Step, awaited, retry_real_ms
+from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_loss_of_stop, retry_real_ms
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
@@ -237,13 +237,22 @@ class Executor(Actor):
                     self._refused(symbol, client_id, 0, "the exchange never got it")
 
     def _told(self, message: Told) -> None:
+        trade = self._trades.get(message.symbol)
         match message:
-            case orders.OrderUpdated(symbol=symbol):
-                self._step(symbol, lambda t, now: trade_life.on_order(t, message, now))
-            case orders.ConditionalUpdated(symbol=symbol):
-                self._step(symbol, lambda t, now: trade_life.on_conditional(t, message, now))
-            case orders.Fill(symbol=symbol):
-                self._step(symbol, lambda t, now: trade_life.on_fill(t, message, now))
+            case orders.OrderUpdated():
+                self._step(message.symbol, lambda t, now: trade_life.on_order(t, message, now))
+            case orders.ConditionalUpdated():
+                if trade is not None and is_loss_of_stop(trade, message):
+                    self._note(
+                        "stop lost", message.symbol, f"{message.client_id} {message.status} {message.reason}".strip()
+                    )
+                self._step(message.symbol, lambda t, now: trade_life.on_conditional(t, message, now))
+            case orders.Fill():
+                self._step(message.symbol, lambda t, now: trade_life.on_fill(t, message, now))
+        filled = message.fill if isinstance(message, orders.OrderUpdated) else message
+        if isinstance(filled, orders.Fill) and (trade is None or trade.phase in ENDED):
+            reason = f"{filled.client_id or 'somebody'} filled {filled.symbol}, which is not in our book"
+            self._wiring.account.tell(positions.SnapshotRequested(reason=reason))
 
     def _protect(self, message: positions.ProtectPosition) -> None:
         """Restore a missing stop; take a position that is not in our book into it, with a stop of ours if it has none.

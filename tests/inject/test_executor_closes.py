@@ -6,6 +6,7 @@ from decimal import Decimal as D
 
 import pytest
 
+from qt_actors.decisions import trade_life
 from qt_actors.messages import orders
 from qt_actors.messages.policy import Directive, EntryAdmitted, ReservationReleased
 from qt_actors.messages.positions import (
@@ -16,7 +17,8 @@ from qt_actors.messages.positions import (
     TradeChanged,
     TradesRecovered,
 )
-from tests.builders import a_decision, a_stop, algo_update, order_update
+from qt_actors.messages.system import IncidentSeen
+from tests.builders import NOW, a_decision, a_plan, a_stop, algo_update, order_update
 from tests.executor_house import House, know_the_rules
 
 
@@ -25,6 +27,10 @@ def house():
     house = House()
     yield house
     house.runtime.stop()
+
+
+def a_trade(symbol):
+    return trade_life.begin(a_plan(symbol=symbol), NOW).trade
 
 
 def by_hand(symbol="BTCUSDT"):
@@ -132,6 +138,22 @@ def test_a_size_that_no_fill_explains_is_taken_from_the_exchange(house):
     house.tell(PositionResized(symbol="BTCUSDT", quantity=D("0.004"), entry_price=D(100_000)))
     house.tell(by_hand())
     assert house.sent(orders.PlaceOrder)[-1].quantity == D("0.004")
+
+
+def test_a_fill_outside_the_book_makes_us_look_at_the_account_at_once(house):
+    asked = house.probes["account"].heard
+    stranger = order_update(a_trade("DOGEUSDT"), "web_1", "FILLED", executed="5", trade_id=3, last="5")
+    house.tell(stranger)
+    assert len(house.probes["account"].heard) == len(asked) + 1
+
+
+def test_a_stop_that_is_lost_is_an_incident_and_one_that_triggers_is_none(house):
+    trade = house.open()
+    stop = house.sent(orders.PlaceConditional)[0]
+    house.tell(algo_update(trade, stop.client_id, "TRIGGERED"))
+    assert not [m for m in house.recorder.heard if isinstance(m, IncidentSeen)]
+    house.tell(algo_update(trade, stop.client_id, "CANCELED"))
+    assert house.recorder.fish(IncidentSeen).kind == "stop lost"
 
 
 def test_an_entry_admitted_before_a_halt_is_not_sent_after_it(house):

@@ -50,8 +50,9 @@ def total(*told):
         ((held(0), held(500, ""), seen(400, 0), held(700, "s1")), 200, ()),  # a snapshot older than the news
         ((held(0), held(500, ""), seen(5000, positions=())), 4500, ()),
         ((held(0), seen(60_000_000, 0)), 0, ()),  # a restart: the journal's last word, then the same stop
-        ((seen(1000), seen(3000)), 2000, ("BTCUSDT",)),  # found without a stop, by nobody opened
-        ((seen(1000), seen(2000, 1500)), 500, ()),  # first seen bare, covered since
+        ((seen(1000), seen(3000)), 3000, ("BTCUSDT",)),  # opened at NOW, not by us, without a stop
+        ((seen(1000), seen(2000, 1500)), 1500, ()),  # first seen bare, covered since
+        ((seen(1000, -5),), 0, ()),  # its stop was there first
     ],
 )
 def test_the_time_without_a_stop_is_the_time_without_a_proof(told, spent_ms, bare):
