@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from qt_actors.exchange import kline_replies, market_replies
+from qt_actors.exchange import kline_replies, market_replies, other_hosts
 from qt_actors.exchange.faults.before import trade
 from qt_actors.exchange.params import INTEGER
 
@@ -82,19 +82,6 @@ def _market(answer: Callable[[Any, Params], Any]) -> Callable[[Exchange, dict[st
     return read
 
 
-def _time(exchange: Exchange, _params: Params) -> dict[str, int]:
-    return {"serverTime": exchange.clock.told_ms()}
-
-
-def _system_status(exchange: Exchange, _params: Params) -> dict[str, Any]:
-    down = bool(exchange.desk.lasting("maintenance"))
-    return {"status": int(down), "msg": "system_maintenance" if down else "normal"}
-
-
-def _ping(_exchange: Exchange, _params: Params) -> dict[str, Any]:
-    return {}
-
-
 def _exchange_info(exchange: Exchange, _params: Params) -> dict[str, Any]:
     """The exchangeInfo document of this moment, with the configured limits."""
     exchange.catch_up()
@@ -114,29 +101,6 @@ def _sign_contract(_exchange: Exchange, _params: Params) -> dict[str, Any]:
 def _trading_schedule(exchange: Exchange, _params: Params) -> dict[str, Any]:
     """Sessions of TradFi markets, of which there are none here: every symbol trades around the clock."""
     return {"updateTime": exchange.clock.now_ms(), "marketSchedules": {}}
-
-
-def _coins(exchange: Exchange, _params: Params) -> list[dict[str, Any]]:
-    """`GET /sapi/v1/capital/config/getall`, which ccxt asks for its currencies: the futures assets, no networks."""
-    return [
-        {
-            "coin": row["asset"],
-            "name": row["asset"],
-            "depositAllEnable": False,
-            "withdrawAllEnable": False,
-            "free": "0",
-            "locked": "0",
-            "freeze": "0",
-            "withdrawing": "0",
-            "ipoing": "0",
-            "ipoable": "0",
-            "storage": "0",
-            "isLegalMoney": False,
-            "trading": True,
-            "networkList": [],
-        }
-        for row in exchange.engine.exchange_info(0)["assets"]
-    ]
 
 
 def _create_key(exchange: Exchange, _params: Params) -> dict[str, str]:
@@ -254,13 +218,15 @@ _TRADING: Final[tuple[tuple[str, str, Weight, tuple[int, int] | tuple[()], str],
 def _table() -> dict[tuple[str, str], Route]:
     public, signed = Access.PUBLIC, Access.SIGNED
     table = {
-        ("GET", "/api/v3/ping"): Route(public, _flat(1), (), _ping),
-        ("GET", "/api/v3/time"): Route(public, _flat(1), (), _time),
-        ("GET", "/sapi/v1/system/status"): Route(public, _flat(1), (), _system_status),
-        ("GET", "/fapi/v1/ping"): Route(public, _flat(1), (), _ping),
-        ("GET", "/fapi/v1/time"): Route(public, _flat(1), (), _time),
+        ("GET", "/fapi/v1/ping"): Route(public, _flat(1), (), other_hosts.ping),
+        ("GET", "/fapi/v1/time"): Route(public, _flat(1), (), other_hosts.time),
+        ("GET", "/api/v3/ping"): Route(public, _flat(1), (), other_hosts.ping),
+        ("GET", "/api/v3/time"): Route(public, _flat(1), (), other_hosts.time),
+        ("GET", "/sapi/v1/system/status"): Route(public, _flat(1), (), other_hosts.system_status),
+        ("GET", "/sapi/v1/capital/config/getall"): Route(signed, _flat(10), (), other_hosts.coins),
+        ("GET", "/sapi/v1/margin/allPairs"): Route(Access.KEY, _flat(1), (), other_hosts.margin_pairs),
+        ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(Access.KEY, _flat(10), (), other_hosts.margin_pairs),
         ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), (), _exchange_info),
-        ("GET", "/sapi/v1/capital/config/getall"): Route(signed, _flat(10), (), _coins),
         ("GET", "/fapi/v1/tradingSchedule"): Route(public, _flat(5), (), _trading_schedule),
         ("POST", "/fapi/v1/stock/contract"): Route(signed, _flat(50), (), _sign_contract),
         ("GET", "/fapi/v1/rateLimit/order"): Route(signed, _flat(1), (), _order_limits),
