@@ -10,13 +10,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qt_actors.exchange.endpoints import Endpoints
 from qt_actors.exchange.engine import Engine, ExchangeError, ExchangeRules, Quote
 
 RULES = ExchangeRules.default()
 NOW_MS = 1_700_000_000_000
 ENDPOINTS = sorted(
     name
-    for name, method in inspect.getmembers(Engine, inspect.isfunction)
+    for name, method in inspect.getmembers(Endpoints, inspect.isfunction)
     if not name.startswith("_") and {"wire", "_wire"} & set(inspect.signature(method).parameters)
 )
 NAMES = """symbol side type quantity price timeInForce positionSide reduceOnly newClientOrderId orderId
