@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qt_actors.exchange.candles import FIELDS, OPEN, VOLUME
-from qt_actors.exchange.paths import uniforms, walk
-from qt_actors.exchange.touch import Steps, Touch, touch_of
+from qt_actors.exchange.depth import Depth, Liquidity
+from qt_actors.exchange.hashes import uniforms
+from qt_actors.exchange.paths import walk
+from qt_actors.exchange.touch import Touch, touch_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from qt_actors.exchange.touch import Steps
 
 INDEX_TAU_MS: Final = 15_000.0
 BASIS_TAU_MS: Final = 30_000.0
@@ -48,7 +52,7 @@ class Funding:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Price points of one bar of all symbols, in time order, all arrays of shape (k,) but `amounts`.
+    """Price points of one bar of all symbols, in time order, all arrays of shape (k,) but `amounts` and `depth`.
 
     Attributes:
         times: int64 ms UTC.
@@ -57,6 +61,8 @@ class Block:
         amounts: volume, quote volume, trades and taker volume of each print, shape (4, k).
         rising: whether the print was bought.
         touch: best bid and ask after the print.
+        traded: rows of the symbols that have a bar, in order.
+        depth: the model behind their touch, shape (traded,).
     """
 
     times: NDArray[np.int64]
@@ -67,6 +73,8 @@ class Block:
     amounts: NDArray[np.float64]
     rising: NDArray[np.bool_]
     touch: Touch
+    traded: NDArray[np.intp]
+    depth: Depth
 
 
 def unroll(
@@ -78,7 +86,7 @@ def unroll(
     steps: Steps,
     tape: Tape,
     funding: Funding,
-    volume_24h: NDArray[np.float64],
+    liquidity: Liquidity,
     detail: int,
 ) -> Block:
     """The points of the bars that open at `open_ms`; `tape` is moved to the end of the bar.
@@ -87,12 +95,12 @@ def unroll(
         bars: shape (FIELDS, symbols), NaN where a symbol has none.
         open_ms: their open time.
         interval_ms: their length.
-        keys: `paths.symbol_key` of the symbols.
+        keys: `hashes.symbol_key` of the symbols.
         decimals: price decimals of the symbols.
         steps: ticks and steps of the symbols.
         tape: state of the price models.
         funding: next settlements.
-        volume_24h: quote volume of the last 24 hours.
+        liquidity: of the last 24 hours.
         detail: steps between two vertices of a path.
     """
     rows = np.flatnonzero(~np.isnan(bars[OPEN]))
@@ -101,9 +109,10 @@ def unroll(
     before = np.where(tape.last[rows] > 0, tape.last[rows], path.prices[:, 0])
     change = np.diff(path.prices, axis=1, prepend=before[:, None])
     rising = _direction(change)
-    chosen = Steps(steps.tick[rows], steps.step[rows], steps.least[rows])
+    chosen = steps.some(rows)
+    depth = Depth.of(bars[OPEN, rows], Liquidity(liquidity.volume[rows], liquidity.volatility[rows]), chosen)
     chance = uniforms(keys[rows], opens, 2 * path.prices.shape[1], salt=4)
-    touch = touch_of(path.prices, rising, volume_24h[rows], chosen, chance)
+    touch = touch_of(path.prices, rising, depth, chosen, chance)
     index, mark = _index_and_mark(path.times, path.prices, path.there, rows, tape, funding)
     there = path.there
     tape.last[rows] = bars[VOLUME - 1, rows]
@@ -124,6 +133,8 @@ def unroll(
             touch.bid_qty[there][order],
             touch.ask_qty[there][order],
         ),
+        rows,
+        depth,
     )
 
 

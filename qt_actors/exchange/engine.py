@@ -72,6 +72,11 @@ class Engine(Endpoints):
         """Grows with every change a client could see."""
         return self._core.state.revision
 
+    @property
+    def active(self) -> frozenset[str] | set[str]:
+        """Symbols whose next quote can change something: a position, an open order, or depth that was taken."""
+        return self._core.active
+
     def save(self) -> bytes:
         """The complete state."""
         return self._writer.encode(self._core.state)

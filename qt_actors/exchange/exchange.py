@@ -32,7 +32,7 @@ from qt_actors.exchange.market import Market, detail_for
 from qt_actors.exchange.saved_state import LOG_BYTES_MAX, Entry, Snapshot, StateFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from qt_actors.exchange.config import ExchangeConfig
     from qt_actors.exchange.forming import Forming
@@ -87,8 +87,7 @@ class Exchange:
             self.market = self._market(start, self._detail, config.seed)
             self.hub = Hub(self.market)
             self.engine = Engine(self._rules, wallet=config.wallet, now_ms=start, emit=self._pending.append)
-            for row in self.market.listed().nonzero()[0].tolist():
-                self.engine.quote(self.market.quote_now(row))
+            self._tell_quotes()
         else:
             self._recover(*loaded)
         self.clock = clock_of(self.market.now_ms, config.speed)
@@ -127,8 +126,12 @@ class Exchange:
 
     # ---- the market speaks ---------------------------------------------------------------------------------------
 
+    def watched(self) -> Collection[str]:
+        """Symbols whose every price point matters to the account; the others' quotes are had when it acts."""
+        return self.engine.active
+
     def quoted(self, quotes: list[Quote]) -> None:
-        """Price points: each goes to the engine, and time with it."""
+        """Price points of them: each goes to the engine, and time with it."""
         quote, advance = self.engine.quote, self.engine.advance
         for one in quotes:
             advance(one.time_ms)
@@ -193,7 +196,15 @@ class Exchange:
                 self._logged(method, {name: text for name, text in params.items() if name != "signature"})
             self.commit()
 
+    def _tell_quotes(self) -> None:
+        """Bring the quotes of symbols up to date that the engine was not told of point by point."""
+        active = self.engine.active
+        for quote in self.market.fresh_quotes():
+            if quote.symbol not in active:
+                self.engine.quote(quote)
+
     def _act(self, method: str, params: dict[str, str]) -> Any:
+        self._tell_quotes()
         self.engine.advance(self.market.now_ms)
         return getattr(self.engine, method)(params, self.market.now_ms)
 
@@ -274,6 +285,7 @@ class Exchange:
             if now[row] == SETTLING:
                 self._settle_symbol(symbol)
             self._rules.set_status(symbol, PHASES[now[row]])
+            self.hub.contract_changed(row, PHASES[now[row]])
             log.info("%s is %s", symbol, PHASES[now[row]])
         self._phases = now
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from qt_actors.exchange.candles import QUOTE_VOLUME, Candles, Grid, join, row_candles
+from qt_actors.exchange.candles import HIGH, LOW, OPEN, QUOTE_VOLUME, Candles, Grid, join, row_candles
+from qt_actors.exchange.depth import Liquidity
 from qt_actors.exchange.intervals import DAY_MS, HOUR_MS
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ BEHIND_MS: Final = 800 * HOUR_MS
 CELLS_MAX: Final = 1_500_000  # symbols x bars kept behind: 96 MB
 AHEAD_BARS: Final = 512
 AHEAD_MIN: Final = 128  # fetch more when fewer bars are left
+COVERED_MIN_MS: Final = HOUR_MS  # less history than this tells as little as this
+CENTS: Final = 100.0
+SQUARES: Final = 1e12  # units of a squared move: running sums of whole numbers are exact, whatever the window
+PARKINSON: Final = 4.0 * np.log(2.0)  # squared range of a diffusion over its variance
 
 
 class MarketSource(Protocol):
@@ -68,6 +73,7 @@ class History:
         self._behind = max(int(behind), DAY_MS // self.interval_ms)
         start = max(now_ms - self._behind * self.interval_ms, 0)
         self.grid = source.read(start, now_ms + AHEAD_BARS * self.interval_ms)
+        self._sums = _running_sums(self.grid.data)
 
     def column(self, open_ms: int) -> int:
         """Index of the bar that opens at `open_ms`, within what is loaded."""
@@ -88,6 +94,8 @@ class History:
             return
         drop = max(0, self.column(open_ms) - self._behind)
         data = np.concatenate((self.grid.data[:, :, drop:], more.data), axis=2)
+        sums = self._sums[:, :, -1:] + _running_sums(more.data)[:, :, 1:]
+        self._sums = np.concatenate((self._sums[:, :, drop:], sums), axis=2)
         self.grid = Grid(self.grid.start_ms + drop * self.interval_ms, self.interval_ms, data)
 
     def bars_at(self, open_ms: int) -> NDArray[np.float64]:
@@ -112,11 +120,26 @@ class History:
         older = self._source.read(start, min(end_ms, self.grid.start_ms), [row])
         return join(row_candles(older, 0), inside)
 
-    def day_before(self, open_ms: int) -> NDArray[np.float64]:
-        """The bars of the 24 hours before `open_ms`, a view of shape (FIELDS, symbols, bars)."""
+    def liquidity(self, open_ms: int) -> Liquidity:
+        """Volume and volatility of the 24 hours before `open_ms`; a shorter history is taken for a whole day."""
         high = self.column(open_ms)
-        return self.grid.data[:, :, max(0, high - DAY_MS // self.interval_ms) : high]
+        low = max(0, high - DAY_MS // self.interval_ms)
+        volume, squares, bars = self._sums[:, :, high] - self._sums[:, :, low]
+        days = np.maximum(bars * self.interval_ms, COVERED_MIN_MS) / DAY_MS
+        return Liquidity.of(volume / CENTS / days, np.sqrt(squares / SQUARES / PARKINSON / days))
 
     def volume_24h(self, open_ms: int) -> NDArray[np.float64]:
         """Quote volume of the 24 hours before `open_ms`, USDT, shape (symbols,)."""
-        return np.asarray(np.nansum(self.day_before(open_ms)[QUOTE_VOLUME], axis=1))
+        high = self.column(open_ms)
+        low = max(0, high - DAY_MS // self.interval_ms)
+        return np.asarray((self._sums[0, :, high] - self._sums[0, :, low]) / CENTS)
+
+
+def _running_sums(data: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Quote volume in cents, squared log ranges in 1e-12 and bars, summed along time, int64, (3, symbols, bars + 1)."""
+    there = ~np.isnan(data[OPEN])
+    sums = np.zeros((3, data.shape[1], data.shape[2] + 1), dtype=np.int64)
+    ranges = np.log(np.divide(data[HIGH], data[LOW], out=np.ones_like(data[HIGH]), where=there))
+    for place, values in enumerate((np.where(there, data[QUOTE_VOLUME], 0.0) * CENTS, ranges**2 * SQUARES, there)):
+        np.cumsum(np.rint(values).astype(np.int64), axis=1, out=sums[place, :, 1:])
+    return sums

@@ -2,32 +2,36 @@
 
 `advance` moves time forward and tells a listener, in time order, of every price point, every candle that closes and
 every funding settlement. Nothing is ever skipped, however far one call goes. All state is arrays over the symbols;
-the only work per price point is the `Quote` the matching engine gets.
+the only work per price point is the `Quote` of a symbol that the listener watches.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from qt_actors.exchange.blocks import MARK_DECIMALS, MARK_UNIT, Block, Funding, Tape, unroll
+from qt_actors.exchange.blocks import Block, Funding, Tape, unroll
+from qt_actors.exchange.books import ModelBook
 from qt_actors.exchange.candles import CLOSE, OPEN, Candles
+from qt_actors.exchange.depth import behind
 from qt_actors.exchange.forming import Forming
 from qt_actors.exchange.funding_rates import DEFAULT_INTERVAL_MS, FundingCalendar, rate_of_move
+from qt_actors.exchange.hashes import symbol_key
 from qt_actors.exchange.history import History
 from qt_actors.exchange.intervals import INTERVAL_MS, name_of
-from qt_actors.exchange.paths import points_per_bar, symbol_key
-from qt_actors.exchange.quotes import Quote
-from qt_actors.exchange.touch import Steps
+from qt_actors.exchange.paths import points_per_bar
+from qt_actors.exchange.quoting import Points, Quoter
+from qt_actors.exchange.touch import Steps, Touch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
+    from qt_actors.exchange.book_diffs import ToldBook
     from qt_actors.exchange.history import MarketSource
+    from qt_actors.exchange.quotes import Quote
     from qt_actors.exchange.rules import SymbolRules
 
 POINTS_PER_SECOND: Final = 1500.0  # aimed at, over all symbols, in real time
@@ -37,6 +41,9 @@ DETAIL_MAX: Final = 300
 
 class MarketListener(Protocol):
     """Who hears what happens in the market, in time order."""
+
+    def watched(self) -> Collection[str] | None:
+        """Symbols of which every price point is wanted; None for all. The others' are had by `fresh_quotes`."""
 
     def quoted(self, quotes: list[Quote]) -> None:
         """Price points, each symbol's in time order."""
@@ -71,10 +78,12 @@ class Market:
         now_ms: the moment up to which everything has been walked.
         last, mark, index: float64, 0 before a symbol's first print.
         bid, ask, bid_qty, ask_qty: best prices in ticks, sizes in steps, int64.
-        print_ms, print_ids: time and number of each symbol's last print, int64.
+        print_ms, print_ids: time and number of each symbol's last print, int64. Numbers are even: one more is the
+            update id of a book that holds the print, so that the next diff encloses it (U <= lastUpdateId <= u).
         rising: whether the last print was bought.
         print_volume, traded: base volume of the last print, and of all since the start.
         funding: next settlements and running rates.
+        told_books: by row, those who tell changes of its book and want to know when somebody is shown it.
     """
 
     def __init__(
@@ -99,17 +108,21 @@ class Market:
         self.price_digits = [
             max(rule.price_precision, int(places)) for rule, places in zip(rules, source.decimals, strict=True)
         ]
-        self._last_units = [Decimal(1).scaleb(-digits) for digits in self.price_digits]
-        self._last_scale = np.array([10.0**digits for digits in self.price_digits])
+        self._quoter = Quoter(self.rules, self.price_digits)
         self._open_ms = start_ms // self.interval_ms * self.interval_ms
         self.history = History(source, self._open_ms)
         self.now_ms = start_ms
-        self._cursor, self._prints = 0, start_ms
+        self._cursor, self._prints = 0, 2 * start_ms
         self.last, self.mark, self.index = np.zeros(count), np.zeros(count), np.zeros(count)
         self.bid, self.ask = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         self.bid_qty, self.ask_qty = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         self.print_ms = np.zeros(count, dtype=np.int64)
         self.print_ids = np.zeros(count, dtype=np.int64)
+        self._told_ids = np.full(count, -1, dtype=np.int64)
+        self._cell = np.ones(count, dtype=np.int64)
+        self._per_cell, self._near = np.zeros(count), np.ones(count)
+        self._books: dict[int, ModelBook] = {}
+        self.told_books: dict[int, list[ToldBook]] = {}
         self.traded, self.print_volume = np.zeros(count), np.zeros(count)
         self.rising = np.zeros(count, dtype=np.bool_)
         self._tape = Tape(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.int64))
@@ -166,14 +179,14 @@ class Market:
         self.bid[rows], self.ask[rows] = touch.bid[part], touch.ask[part]
         self.bid_qty[rows], self.ask_qty[rows] = touch.bid_qty[part], touch.ask_qty[part]
         self.print_ms[rows], self.rising[rows] = block.times[part], block.rising[part]
-        self.print_ids[rows] = self._prints + np.arange(rows.size)
-        self._prints += rows.size
+        self.print_ids[rows] = self._prints + 2 * np.arange(rows.size)
+        self._prints += 2 * rows.size
         self.print_volume[rows] = block.amounts[0, part]
         np.add.at(self.traded, rows, block.amounts[0, part])
         for forming in self._forming.values():
             forming.add_points(rows, block.last[part], block.amounts[:, part])
         if listener is not None:
-            listener.quoted(self._quotes(low, self._cursor))
+            self._tell(low, self._cursor, listener)
 
     def _close(self, boundary: int, listener: MarketListener) -> None:
         for forming in self._forming.values():
@@ -231,50 +244,63 @@ class Market:
         """Open time of the running bar."""
         return self._open_ms
 
+    def book(self, row: int) -> ModelBook:
+        """What lies behind the symbol's touch."""
+        found = self._books.get(row)
+        if found is None:
+            rules = self.rules[row]
+            found = self._books[row] = ModelBook(
+                int(self.keys[row]),
+                rules.tick,
+                rules.step,
+                int(self._cell[row]),
+                float(self._per_cell[row]),
+                float(self._near[row]),
+            )
+        return found
+
+    def side(self, row: int, sign: int, levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The best levels of asks (sign +1) or bids (-1): prices in ticks, best first, and quantities in steps."""
+        best, size = (self.ask, self.ask_qty) if sign > 0 else (self.bid, self.bid_qty)
+        touch = int(best[row])
+        if touch <= 0:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        shape = int(self.keys[row]), int(self._cell[row]), float(self._per_cell[row]), float(self._near[row])
+        ticks, sizes = behind(*shape, touch, sign, int(self.print_ms[row]), levels - 1)
+        return np.concatenate(([touch], ticks)), np.concatenate((size[row : row + 1], sizes))
+
     def quote_now(self, row: int) -> Quote:
         """The symbol's present quote."""
-        rules = self.rules[row]
-        return Quote(
-            self.symbols[row],
-            self.now_ms,
-            Decimal(round(self.last[row] * self._last_scale[row])) * self._last_units[row],
-            Decimal(round(self.mark[row] * 10**MARK_DECIMALS)) * MARK_UNIT,
-            Decimal(round(self.index[row] * 10**MARK_DECIMALS)) * MARK_UNIT,
-            int(self.bid[row]) * rules.tick,
-            int(self.ask[row]) * rules.tick,
-            int(self.bid_qty[row]) * rules.step,
-            int(self.ask_qty[row]) * rules.step,
-            round(self.print_volume[row] / self.steps.step[row]) * rules.step,
+        return self._present(np.array([row]))[0]
+
+    def fresh_quotes(self) -> list[Quote]:
+        """Present quotes of the symbols with prints that nobody was told of, each once."""
+        rows = np.flatnonzero((self.print_ids > self._told_ids) & (self.last > 0))
+        self._told_ids[:] = self.print_ids
+        return self._present(rows)
+
+    def _present(self, rows: NDArray[np.int64]) -> list[Quote]:
+        touch = Touch(self.bid[rows], self.ask[rows], self.bid_qty[rows], self.ask_qty[rows])
+        prices = self.last[rows], self.mark[rows], self.index[rows]
+        return self._quoter.quotes(
+            Points(rows, self.print_ms[rows], *prices, touch, self.print_volume[rows]), self.book
         )
 
-    def _quotes(self, low: int, high: int) -> list[Quote]:
-        block, part = self._block, slice(low, high)
-        rows = block.rows[part]
-        lasts = np.rint(block.last[part] * self._last_scale[rows]).astype(np.int64).tolist()
-        marks = np.rint(block.mark[part] * 10**MARK_DECIMALS).astype(np.int64).tolist()
-        indices = np.rint(block.index[part] * 10**MARK_DECIMALS).astype(np.int64).tolist()
-        touch, rules, units = block.touch, self.rules, self._last_units
-        bids, asks = touch.bid[part].tolist(), touch.ask[part].tolist()
-        bid_sizes, ask_sizes = touch.bid_qty[part].tolist(), touch.ask_qty[part].tolist()
-        volumes = np.rint(block.amounts[0, part] / self.steps.step[rows]).astype(np.int64).tolist()
-        quotes = []
-        for place, (row, time_ms) in enumerate(zip(rows.tolist(), block.times[part].tolist(), strict=True)):
-            rule = rules[row]
-            quotes.append(
-                Quote(
-                    rule.symbol,
-                    time_ms,
-                    lasts[place] * units[row],
-                    marks[place] * MARK_UNIT,
-                    indices[place] * MARK_UNIT,
-                    bids[place] * rule.tick,
-                    asks[place] * rule.tick,
-                    bid_sizes[place] * rule.step,
-                    ask_sizes[place] * rule.step,
-                    volumes[place] * rule.step,
-                )
-            )
-        return quotes
+    def _tell(self, low: int, high: int, listener: MarketListener) -> None:
+        """Quotes of the block's points [low, high), of the watched symbols."""
+        block, watched = self._block, listener.watched()
+        chosen = np.arange(low, high)
+        if watched is not None:
+            wanted = np.zeros(len(self.symbols), dtype=np.bool_)
+            wanted[[self.row_of[symbol] for symbol in watched if symbol in self.row_of]] = True
+            chosen = chosen[wanted[block.rows[low:high]]]
+        if chosen.size:
+            rows, touch = block.rows[chosen], block.touch
+            self._told_ids[rows] = self.print_ids[rows]
+            here = Touch(touch.bid[chosen], touch.ask[chosen], touch.bid_qty[chosen], touch.ask_qty[chosen])
+            prices = block.last[chosen], block.mark[chosen], block.index[chosen]
+            points = Points(rows, block.times[chosen], *prices, here, block.amounts[0, chosen])
+            listener.quoted(self._quoter.quotes(points, self.book))
 
     # ---- beginnings ----------------------------------------------------------------------------------------------
 
@@ -329,9 +355,12 @@ class Market:
             self.steps,
             self._tape,
             self.funding,
-            self.history.volume_24h(self._open_ms),
+            self.history.liquidity(self._open_ms),
             self.detail,
         )
+        rows, depth = self._block.traded, self._block.depth
+        self._cell[rows], self._per_cell[rows], self._near[rows] = depth.cell, depth.per_cell, depth.near
+        self._books.clear()
         self._cursor = 0
 
     def _plan_funding(self, row: int, after_ms: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,6 +26,9 @@ from qt_actors.exchange.paths import walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
+
+    from numpy.typing import NDArray
 
     from qt_actors.exchange.market import Market
 
@@ -63,14 +65,27 @@ def touch_texts(market: Market, row: int) -> tuple[str, str, str, str]:
     )
 
 
+def level_texts(market: Market, row: int, ticks: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[list[str]]:
+    """Levels given in ticks and quantity steps as Binance writes them."""
+    rules, price, base = market.rules[row], market.price_digits[row], market.rules[row].quantity_precision
+    return list(map(list, zip(_scaled(ticks, rules.tick, price), _scaled(sizes, rules.step, base), strict=True)))
+
+
+def _scaled(counts: NDArray[np.int64], unit: Decimal, digits: int) -> list[str]:
+    """Whole numbers of a unit with that many decimals; in integers, for a book has thousands of them."""
+    whole = unit.scaleb(digits)
+    if whole != int(whole):
+        return [f"{count * unit:.{digits}f}" for count in counts.tolist()]
+    values = (counts * int(whole)).tolist()
+    if not digits:
+        return [str(value) for value in values]
+    base = 10**digits
+    return [f"{value // base}.{value % base:0{digits}d}" for value in values]
+
+
 def ladder(market: Market, row: int, levels: int) -> tuple[list[list[str]], list[list[str]]]:
-    """Bids and asks, best first, as the matching engine's depth model has them (quotes.Quote.levels)."""
-    quote = market.quote_now(row)
-    price, base = market.price_digits[row], market.rules[row].quantity_precision
-    bids, asks = (
-        [[f"{at:.{price}f}", f"{size:.{base}f}"] for at, size in islice(quote.levels(taker), levels)]
-        for taker in ("SELL", "BUY")
-    )
+    """Bids and asks, best first, as the matching engine meets them."""
+    bids, asks = (level_texts(market, row, *market.side(row, sign, levels)) for sign in (-1, 1))
     return bids, asks
 
 
@@ -81,8 +96,10 @@ def depth(market: Market, params: Mapping[str, str]) -> dict[str, Any]:
     if limit not in DEPTH_LIMITS:
         raise ExchangeError(-4021, f"{limit} is not valid depth limit")
     bids, asks = ladder(market, row, limit)
+    for told in market.told_books.get(row, ()):
+        told.show()
     return {
-        "lastUpdateId": int(market.print_ids[row]),
+        "lastUpdateId": int(market.print_ids[row]) + 1,
         "E": market.now_ms,
         "T": int(market.print_ms[row]),
         "bids": bids,

@@ -12,13 +12,13 @@ symbols, after any restart. A bar whose four prices are equal is one point (its 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from qt_actors.exchange.candles import CLOSE, FIELDS, HIGH, LOW, OPEN, VOLUME, Candles, aggregate
+from qt_actors.exchange.hashes import uniforms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +27,6 @@ FIRST_EXTREME: Final = (0.15, 0.40)
 SECOND_EXTREME: Final = (0.50, 0.85)
 BRIDGE_SHARE: Final = 0.2  # amplitude of the bridge between two vertices, as a share of the bar's range
 _SEGMENTS: Final = 3
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2: Final = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +46,6 @@ class Walk:
     there: NDArray[np.bool_]
 
 
-def symbol_key(symbol: str, seed: int = 0) -> int:
-    """A 64-bit key of a symbol, the same on every machine."""
-    digest = hashlib.blake2b(f"{seed}:{symbol}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def uniforms(keys: NDArray[np.uint64], opens: NDArray[np.int64], count: int, salt: int) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), shape (n, count), by hashing (key, open time, index, salt) with splitmix64."""
-    lane = np.arange(1, count + 1, dtype=np.uint64) + np.uint64(salt << 32)
-    with np.errstate(over="ignore"):  # wrapping around is what a hash does
-        state = (keys ^ (opens.astype(np.uint64) * _MIX_2))[:, None] + lane[None, :] * _GOLDEN
-        state = (state ^ (state >> np.uint64(30))) * _MIX_1
-        state = (state ^ (state >> np.uint64(27))) * _MIX_2
-        state ^= state >> np.uint64(31)
-    return np.asarray((state >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
-
-
 def points_per_bar(detail: int) -> int:
     """Number of points of a path with `detail` steps between two vertices (>= 1)."""
     return _SEGMENTS * detail + 1
@@ -82,7 +62,7 @@ def walk(
     """The paths of n bars.
 
     Args:
-        keys: `symbol_key` of each bar's symbol, uint64, shape (n,).
+        keys: `hashes.symbol_key` of each bar's symbol, uint64, shape (n,).
         opens: open times, ms UTC, shape (n,).
         interval_ms: length of the bars.
         ohlc: open, high, low, close (rows of candles.OPEN..CLOSE), shape (4, n), no NaN.

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from qt_actors.exchange.books import ListedBook, ModelBook
 from qt_actors.exchange.figures import ZERO
 
 LEVELS_MAX: Final = 1000
@@ -28,7 +29,8 @@ def thickness(level: int) -> int:
 class Quote(msgspec.Struct, frozen=True):
     """Prices of one symbol: last trade, mark, index and the touch with its quantities (base asset).
 
-    `volume` is the base volume of the last trade, 0 where it is not known.
+    `volume` is the base volume of the last trade, 0 where it is not known. `book` tells what lies behind the touch (the
+    market's quotes have the model of `depth`); a quote without one has a plain ladder there.
     """
 
     symbol: str
@@ -41,6 +43,7 @@ class Quote(msgspec.Struct, frozen=True):
     bid_qty: Decimal
     ask_qty: Decimal
     volume: Decimal = ZERO
+    book: ModelBook | ListedBook | None = None
 
     def _gap(self, best: Decimal) -> Decimal:
         """Distance of two levels: the smallest multiple of the spread that is at least 1 bp of the price."""
@@ -51,11 +54,14 @@ class Quote(msgspec.Struct, frozen=True):
     def levels(self, side: str) -> Iterator[tuple[Decimal, Decimal]]:
         """Price and quantity a taker of `side` meets, best first (BUY meets asks, SELL meets bids).
 
-        The first level is the touch; level k lies k gaps beyond it and holds `thickness(k)` touch quantities. So every
-        level is on tick when bid and ask are, and every quantity on step when the touch quantities are.
+        The first level is the touch. Without a book, level k lies k gaps beyond it and holds `thickness(k)` touch
+        quantities. So every level is on tick when bid and ask are, and every quantity on step when the touch's are.
         """
         best, quantity, sign = (self.ask, self.ask_qty, 1) if side == "BUY" else (self.bid, self.bid_qty, -1)
         yield best, quantity
+        if self.book is not None:
+            yield from self.book.behind(side, best, self.time_ms)
+            return
         gap = sign * self._gap(best)
         for level in range(1, LEVELS_MAX):
             price = best + level * gap
@@ -69,5 +75,7 @@ class Quote(msgspec.Struct, frozen=True):
         beyond = best - price if side == "BUY" else price - best
         if beyond <= 0:
             return quantity if not beyond else ZERO
+        if self.book is not None:
+            return self.book.at("SELL" if side == "BUY" else "BUY", best, price, self.time_ms)
         level, off = divmod(beyond, self._gap(best))
         return ZERO if off or level >= LEVELS_MAX else quantity * thickness(int(level))

@@ -20,8 +20,9 @@ from qt_actors.exchange.candle_files import (
     symbol_of,
 )
 from qt_actors.exchange.candles import CLOSE, FIELDS, Candles, Grid, empty_grid, fill_estimates
+from qt_actors.exchange.hashes import symbol_key
 from qt_actors.exchange.intervals import HOUR_MS, INTERVAL_MS, name_of
-from qt_actors.exchange.paths import refine, symbol_key
+from qt_actors.exchange.paths import refine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

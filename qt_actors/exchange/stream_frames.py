@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qt_actors.exchange.candles import CLOSE, HIGH, LOW, OPEN, QUOTE_VOLUME, TAKER_VOLUME, TRADES, VOLUME
-from qt_actors.exchange.market_replies import IDS_PER_MS, day_figures, ladder, price_text, touch_texts
+from qt_actors.exchange.market_replies import IDS_PER_MS, day_figures, ladder, level_texts, price_text, touch_texts
 
 if TYPE_CHECKING:
+    from qt_actors.exchange.book_diffs import Side
     from qt_actors.exchange.forming import Forming
     from qt_actors.exchange.market import Market
 
+NEVER_MS: Final = 4_133_404_800_000  # delivery date of a perpetual contract
 
-def kline(market: Market, forming: Forming, row: int, *, closed: bool, continuous: bool) -> dict[str, Any]:
-    """`kline` or `continuous_kline` of a symbol's running or closing candle."""
-    candle = forming.data[:, row].tolist()
+
+def pair_of(market: Market, row: int) -> str:
+    """The pair of a contract: its symbol, unless it is a dated one."""
+    return str(market.rules[row].raw.get("pair", market.symbols[row]))
+
+
+def kline(
+    market: Market, forming: Forming, row: int, candle: list[float], *, closed: bool, continuous: bool
+) -> dict[str, Any]:
+    """`kline` or `continuous_kline` of a symbol's running or closing candle, `candle` its column of `forming.data`."""
     price, base = market.price_digits[row], market.rules[row].quantity_precision
     volume, taker, trades = candle[VOLUME], candle[TAKER_VOLUME], round(candle[TRADES])
     first = forming.open_ms * IDS_PER_MS
@@ -38,7 +47,8 @@ def kline(market: Market, forming: Forming, row: int, *, closed: bool, continuou
         "B": "0",
     }
     if continuous:
-        return {"e": "continuous_kline", "E": market.now_ms, "ps": market.symbols[row], "ct": "PERPETUAL", "k": body}
+        pair, contract = pair_of(market, row), market.rules[row].contract_type
+        return {"e": "continuous_kline", "E": market.now_ms, "ps": pair, "ct": contract, "k": body}
     return {"e": "kline", "E": market.now_ms, "s": market.symbols[row], "k": body}
 
 
@@ -65,7 +75,7 @@ def book_ticker(market: Market, row: int) -> dict[str, Any]:
         "e": "bookTicker",
         "u": int(market.print_ids[row]),
         "s": market.symbols[row],
-        "ps": market.symbols[row],
+        "ps": pair_of(market, row),
         "b": bid,
         "B": bid_qty,
         "a": ask,
@@ -82,11 +92,9 @@ def partial_depth(market: Market, row: int, levels: int, before: int) -> dict[st
     return _depth(market, row, before, bids, asks)
 
 
-def diff_depth(
-    market: Market, row: int, before: int, changed: tuple[list[list[str]], list[list[str]]]
-) -> dict[str, Any]:
+def diff_depth(market: Market, row: int, before: int, bids: Side, asks: Side) -> dict[str, Any]:
     """`depthUpdate` with the levels that changed since update id `before`."""
-    return _depth(market, row, before, *changed)
+    return _depth(market, row, before, level_texts(market, row, *bids), level_texts(market, row, *asks))
 
 
 def _depth(market: Market, row: int, before: int, bids: list[list[str]], asks: list[list[str]]) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def _depth(market: Market, row: int, before: int, bids: list[list[str]], asks: l
         "E": market.now_ms,
         "T": int(market.print_ms[row]),
         "s": market.symbols[row],
-        "ps": market.symbols[row],
+        "ps": pair_of(market, row),
         "U": before + 1,
         "u": int(market.print_ids[row]),
         "pu": before,
@@ -125,6 +133,60 @@ def agg_trade(market: Market, row: int, volume: float) -> dict[str, Any]:
     }
 
 
+def trade(market: Market, row: int, volume: float) -> dict[str, Any]:
+    """`trade` (undocumented): what was printed since the frame before, at the newest price."""
+    return {
+        "e": "trade",
+        "E": market.now_ms,
+        "T": int(market.print_ms[row]),
+        "s": market.symbols[row],
+        "t": int(market.print_ms[row]) * IDS_PER_MS,
+        "p": price_text(market, row, market.last[row]),
+        "q": f"{volume:.{market.rules[row].quantity_precision}f}",
+        "X": "MARKET",
+        "m": not bool(market.rising[row]),
+        "st": 1,
+    }
+
+
+def force_order(order: dict[str, Any], time_ms: int) -> dict[str, Any]:
+    """`forceOrder` of a liquidation, from the `o` of its ORDER_TRADE_UPDATE."""
+    kept = {key: order[key] for key in ("s", "S", "o", "f", "q", "p", "ap")}
+    return {
+        "e": "forceOrder",
+        "E": time_ms,
+        "o": {**kept, "X": "FILLED", "l": order["l"], "z": order["z"], "T": order["T"]},
+    }
+
+
+def contract_info(market: Market, row: int, status: str) -> dict[str, Any]:
+    """`contractInfo`: a symbol was listed or delisted."""
+    rules = market.rules[row]
+    return {
+        "e": "contractInfo",
+        "E": market.now_ms,
+        "s": rules.symbol,
+        "ps": pair_of(market, row),
+        "ct": rules.contract_type,
+        "dt": int(rules.raw.get("deliveryDate", NEVER_MS)),
+        "ot": rules.onboard_ms,
+        "cs": status,
+        "bks": [
+            {
+                "bs": tier.number,
+                "bnf": int(tier.floor),
+                "bnc": int(tier.cap),
+                "mmr": float(tier.maint_ratio),
+                "cf": float(tier.cum),
+                "mi": (rules.brackets[place + 1].leverage + 1) if place + 1 < len(rules.brackets) else 1,
+                "ma": tier.leverage,
+            }
+            for place, tier in enumerate(rules.brackets)
+        ],
+        "st": 1,
+    }
+
+
 def day_ticker(market: Market, row: int) -> dict[str, Any]:
     """`24hrTicker`."""
     figures = day_figures(market, row)
@@ -136,7 +198,7 @@ def day_ticker(market: Market, row: int) -> dict[str, Any]:
         "e": "24hrTicker",
         "E": market.now_ms,
         "s": market.symbols[row],
-        "ps": market.symbols[row],
+        "ps": pair_of(market, row),
         "p": price_text(market, row, change),
         "P": f"{100 * change / figures['open']:.3f}" if figures["open"] else "0.000",
         "w": price_text(market, row, average),
@@ -163,7 +225,7 @@ def mini_ticker(market: Market, row: int) -> dict[str, Any]:
         "e": "24hrMiniTicker",
         "E": market.now_ms,
         "s": market.symbols[row],
-        "ps": market.symbols[row],
+        "ps": pair_of(market, row),
         "c": price_text(market, row, figures["last"]),
         "o": price_text(market, row, figures["open"]),
         "h": price_text(market, row, figures["high"]),

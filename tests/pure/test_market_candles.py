@@ -24,8 +24,9 @@ from qt_actors.exchange.candles import (
     fill_estimates,
 )
 from qt_actors.exchange.forming import Forming
+from qt_actors.exchange.hashes import symbol_key
 from qt_actors.exchange.intervals import INTERVAL_MS, close_of, name_of, open_of, opens_of
-from qt_actors.exchange.paths import points_per_bar, refine, symbol_key, walk
+from qt_actors.exchange.paths import points_per_bar, refine, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,11 +5,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qt_actors.exchange.clock import ExchangeClock
 from qt_actors.exchange.config import ExchangeConfig
 from qt_actors.exchange.exchange import Exchange
-from qt_actors.exchange.stream_names import feed_of
+from qt_actors.exchange.market_replies import depth
+from qt_actors.exchange.stream_names import Feed, feed_of
 from qt_actors.exchange.streams import control_reply, is_stream_path
 from qt_actors.exchange.subscribers import BUFFER_BYTES_MAX, STREAMS_MAX, Subscriber, ws_frame
 from tests.candle_folders import MINUTE_MS, START_MS, folder
@@ -82,18 +85,25 @@ class Stand:
         return wire
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Stand:
+    """One exchange for many random walks; its time goes on from one to the next."""
+    return Stand(folder(tmp_path_factory.mktemp("walks") / "candles", ["AUSDT", "BUSDT"], 3000))
+
+
 @pytest.fixture
 def stand(tmp_path: Path) -> Stand:
     return Stand(folder(tmp_path / "candles", ["AUSDT", "BUSDT"], 400))
 
 
 def test_names_mean_feeds_only_when_written_as_the_exchange_writes_them() -> None:
-    assert feed_of("btcusdt@kline_1h") == ("kline", "1h", "BTCUSDT")
-    assert feed_of("btcusdt_perpetual@continuousKline_1m") == ("continuousKline", "1m", "BTCUSDT")
-    assert feed_of("btcusdt@depth5@100ms") == ("depth@100ms", "5", "BTCUSDT")
-    assert feed_of("!markPrice@arr@1s") == ("!markPrice@arr@1s", "", "")
+    assert feed_of("btcusdt@kline_1h") == Feed("kline", "1h", "BTCUSDT")
+    assert feed_of("btcusdt_perpetual@continuousKline_1m") == Feed("continuousKline", "1m", "BTCUSDT", "PERPETUAL")
+    assert feed_of("btcusdt@depth5@100ms") == Feed("depth@100ms", "5", "BTCUSDT")
+    assert feed_of("btcusdt@rpiDepth@500ms") == Feed("rpiDepth@500ms", "", "BTCUSDT")
+    assert feed_of("!markPrice@arr@1s") == Feed("!markPrice@arr@1s", "", "")
     for name in ("BTCUSDT@kline_1h", "btcusdt@kline_7m", "btcusdt@depth7", "btcusdt@depth@250ms", "!none", "x", "",
-                 "btcusdt_current_quarter@continuousKline_1m", "btcusdt@KLINE_1h"):  # fmt: skip
+                 "btcusdt_yearly@continuousKline_1m", "btcusdt@KLINE_1h", "btcusdt@rpiDepth"):  # fmt: skip
         assert feed_of(name) is None
 
 
@@ -167,25 +177,94 @@ def test_combined_clients_get_the_name_around_the_same_payload(stand: Stand) -> 
     assert {frame["stream"] for frame in told} == {"ausdt@kline_15m"}
 
 
-def test_diff_depth_chains_and_rebuilds_the_book(stand: Stand) -> None:
-    wire = stand.client("public", "ausdt@depth@100ms", "busdt@depth5")
-    for _ in range(30):
-        stand.go(300_000)
-    frames = wire.heard()
-    diffs = [frame for frame in frames if frame["s"] == "AUSDT"]
-    assert len(diffs) > 5
-    book: dict[str, str] = {}
-    for before, frame in zip([None, *diffs], diffs, strict=False):
-        assert frame["U"] <= frame["u"]
-        assert before is None or frame["pu"] == before["u"]
-        for price, size in frame["b"]:
-            book[price] = size
-            if size == "0":
-                del book[price]
-    best = max(book, key=float)
-    market = stand.exchange.market
-    assert float(best) == pytest.approx(int(market.bid[0]) * float(market.rules[0].tick))
-    assert all(len(frame["b"]) == len(frame["a"]) == 5 for frame in frames if frame["s"] == "BUSDT")
+def test_a_stream_of_another_contract_of_the_pair_is_silent(stand: Stand) -> None:
+    wire = stand.client("market", "ausdt_current_quarter@continuousKline_15m")
+    stand.go(3 * BAR)
+    assert wire.heard() == []
+
+
+def local_book(snapshot: Any, frames: list[Any]) -> dict[str, dict[str, str]]:
+    """Binance's own recipe: drop what ends before the snapshot, the first kept encloses it, each continues the last."""
+    book = {"b": dict(snapshot["bids"]), "a": dict(snapshot["asks"])}
+    last = None
+    for frame in frames:
+        if frame["u"] < snapshot["lastUpdateId"]:
+            continue
+        if last is None:
+            assert frame["U"] <= snapshot["lastUpdateId"] <= frame["u"]
+        else:
+            assert frame["pu"] == last
+        last = frame["u"]
+        for side, levels in book.items():
+            for price, size in frame[side]:
+                if float(size):
+                    levels[price] = size
+                else:
+                    levels.pop(price, None)
+    return book
+
+
+@given(
+    jumps=st.lists(st.integers(1, 400_000), min_size=4, max_size=14),
+    asked=st.integers(0, 13),
+    stream=st.sampled_from(["ausdt@depth", "ausdt@depth@100ms", "ausdt@depth@500ms", "ausdt@rpiDepth@500ms"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_diffs_rebuild_the_rest_book_exactly_whenever_the_snapshot_was_taken(
+    several: Stand, jumps: list[int], asked: int, stream: str
+) -> None:
+    wire = several.client("public", stream)
+    market, frames = several.exchange.market, []
+    request = {"symbol": "AUSDT", "limit": "1000"}
+    snapshot = depth(market, request)
+    for number, jump in enumerate(jumps):
+        several.go(jump)
+        frames += wire.heard()
+        if number == asked:
+            snapshot = depth(market, request)
+    several.go(500_000)
+    frames += wire.heard()
+    now = depth(market, request)
+    book = local_book(snapshot, frames)
+    assert sorted(book["b"].items(), key=lambda level: -float(level[0])) == [tuple(level) for level in now["bids"]]
+    assert sorted(book["a"].items(), key=lambda level: float(level[0])) == [tuple(level) for level in now["asks"]]
+    assert len(now["bids"]) > 100
+    assert float(now["bids"][0][0]) < float(now["asks"][0][0])
+
+
+def test_partial_books_are_the_best_levels_of_the_rest_book(stand: Stand) -> None:
+    wires = {levels: stand.client("public", f"busdt@depth{levels}@100ms") for levels in (5, 10, 20)}
+    for _ in range(5):
+        stand.go(200_000)
+        now = depth(stand.exchange.market, {"symbol": "BUSDT", "limit": "20"})
+        for levels, wire in wires.items():
+            for frame in wire.heard():
+                assert (frame["b"], frame["a"]) == (now["bids"][:levels], now["asks"][:levels])
+
+
+def liquidation(symbol: str, quantity: str) -> dict[str, Any]:
+    order = {"s": symbol, "c": "autoclose-17", "S": "SELL", "o": "LIMIT", "f": "IOC", "q": quantity, "p": "90",
+             "ap": "91", "x": "CALCULATED", "X": "FILLED", "l": quantity, "z": quantity, "T": 5}  # fmt: skip
+    return {"e": "ORDER_TRADE_UPDATE", "E": 6, "T": 5, "o": order}
+
+
+def test_of_a_symbols_liquidations_the_largest_is_told_once_a_second(stand: Stand) -> None:
+    one, every = stand.client("market", "ausdt@forceOrder"), stand.client("market", "!forceOrder@arr")
+    stand.go(1)
+    for event in (
+        liquidation("AUSDT", "2"),
+        liquidation("AUSDT", "7"),
+        liquidation("AUSDT", "3"),
+        liquidation("BUSDT", "1"),
+    ):
+        stand.exchange.hub.user_event(event)
+    stand.go(1_000_000)
+    stand.go(1_000_000)
+    told = one.heard()
+    event = liquidation("AUSDT", "7")["o"]
+    body = {key: event[key] for key in ("s", "S", "o", "f", "q", "p", "ap", "X", "l", "z", "T")}
+    assert told == [{"e": "forceOrder", "E": 6, "o": body}]
+    assert [frame["o"]["s"] for frame in every.heard()] == ["AUSDT", "BUSDT"]
 
 
 def test_trades_tell_all_the_volume_that_was_printed(stand: Stand) -> None:
@@ -267,7 +346,7 @@ def test_account_events_go_to_live_keys_filtered_as_asked(stand: Stand) -> None:
         hub.join(subscriber)
         hub.attach(subscriber, "K")
         wires.append(wire)
-    hub.user_event({"e": "ORDER_TRADE_UPDATE", "E": 1})
+    hub.user_event({"e": "TRADE_LITE", "E": 1})
     hub.user_event({"e": "ACCOUNT_UPDATE", "E": 2})
     hub.expire("K", 3)
     hub.user_event({"e": "ACCOUNT_UPDATE", "E": 4})

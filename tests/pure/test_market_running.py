@@ -38,6 +38,9 @@ class Ledger:
     fundings: list[tuple[str, float, int]] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
 
+    def watched(self) -> None:
+        """Every symbol."""
+
     def quoted(self, quotes: list[Quote]) -> None:
         self.quotes += quotes
         self.order += [quote.time_ms for quote in quotes]

@@ -52,12 +52,13 @@ def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
 def test_stream_payloads_have_the_keys_and_types_of_the_real_ones(real_data: Path, market: Market) -> None:
     samples = real_data / "message_samples" / "nautilus"
     forming = market.forming("1m")
+    candle = forming.data[:, 0].tolist()
     made = {
         "derived_docs/market_data_json/kline_stream_open.json": stream_frames.kline(
-            market, forming, 0, closed=False, continuous=False
+            market, forming, 0, candle, closed=False, continuous=False
         ),
         "derived_docs/market_data_json/kline_stream_closed.json": stream_frames.kline(
-            market, forming, 0, closed=True, continuous=False
+            market, forming, 0, candle, closed=True, continuous=False
         ),
         "derived_docs/market_data_json/mark_price_stream.json": stream_frames.mark_price(market, 0),
         "derived_docs/market_data_json/book_ticker_stream.json": stream_frames.book_ticker(market, 0),
