@@ -295,6 +295,7 @@ EMPTY_PATHS = (
     "/api/ai/status",
     "/api/risk",
     "/api/policy",
+    "/api/os/report",
     "/api/tree",
     "/api/why",
     "/api/pnl",
@@ -323,6 +324,23 @@ def test_health_begins_starting_says_what_it_waits_for_and_becomes_healthy(site)
     assert (told["active_positions"], told["daily_pnl"], told["mode"]) == (0, -50.0, "paper")
     assert told["market"] == "synthetic seed 7"
     assert told["uptime"] >= 0
+
+
+def test_the_coordination_report_tells_what_exists_and_names_what_does_not(site):
+    told = site.get("/api/os/report")
+    assert (told["system_risk_mode"], told["system_health"]) == ("EMERGENCY", None)
+    assert not told["global_directives"]["allow_new_trades"]
+    site.states = [an_actor("up", "")]
+    make_healthy(site)
+    site.show(market.UniverseChosen(symbols=("BTCUSDT",), rules=(), refused={}))
+    told = site.get("/api/os/report")
+    assert (told["system_risk_mode"], told["system_health"]) == ("NORMAL", 100)
+    assert told["global_directives"]["allow_new_positions"]
+    assert told["subsystems"]["profit_amplification"]["status"] == "not built"
+    site.show(system.VenueLost(reason="banned until noon"))
+    told = site.get("/api/os/report")
+    assert told["subsystems"]["execution_layer"] == {"status": "active", "health": 0, "detail": "banned until noon"}
+    assert told["system_health"] == 80
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from exporters.prometheus import CONTENT_TYPE, Metrics
 from qt_actors.edges.web import control, views
 from qt_actors.edges.web.control import Controls
+from qt_actors.edges.web.os_report import os_report
 from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.kernel import ActorState
 from qt_actors.ports import JournalReader
@@ -119,6 +120,11 @@ def _add_live(app: FastAPI, sources: Sources) -> None:
     async def policy() -> Response:
         """The orchestrator's newest policy: minimum confidence and where it comes from."""
         return Json(views.conductor(seen()))
+
+    @app.get("/api/os/report", tags=["state"])
+    async def report() -> Response:
+        """The coordination report: risk mode, health of every subsystem, the directives in force."""
+        return Json(os_report(seen(), sources.tree(), sources.now_ms()))
 
     @app.get("/api/tree", tags=["state"])
     async def tree() -> Response:
