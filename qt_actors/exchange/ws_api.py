@@ -20,6 +20,7 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from qt_actors.exchange.errors import ExchangeError, refusal
+from qt_actors.exchange.faults.api import reply_under_faults
 from qt_actors.exchange.gate import admit
 from qt_actors.exchange.routes import ROUTES, Route
 from qt_actors.exchange.signing import check_text
@@ -234,14 +235,17 @@ async def serve_ws_api(request: web.Request, exchange: Exchange, limits: Limits)
     told = request.query.get("returnRateLimits") != "false"
     keeper = asyncio.ensure_future(keep_alive(socket, client))
     try:
-        await _converse(socket, client, Conversation(exchange, limits, exchange.clock.now_ms(), told=told))
+        conversation = Conversation(exchange, limits, exchange.clock.now_ms(), told=told)
+        await _converse(socket, client, conversation, exchange)
     finally:
         keeper.cancel()
         exchange.hub.leave(client)
     return socket
 
 
-async def _converse(socket: web.WebSocketResponse, client: Subscriber, conversation: Conversation) -> None:
+async def _converse(
+    socket: web.WebSocketResponse, client: Subscriber, conversation: Conversation, exchange: Exchange
+) -> None:
     loop = asyncio.get_running_loop()
     pings: deque[float] = deque(maxlen=PINGS_MAX)
     while client.closing is None:
@@ -249,7 +253,11 @@ async def _converse(socket: web.WebSocketResponse, client: Subscriber, conversat
         if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
             return
         if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
-            client.queue(ws_frame(orjson.dumps(conversation.reply(message.data), default=str)))
+            answer = await reply_under_faults(exchange, message.data, conversation.reply, METHODS)
+            if answer is None:
+                client.cut()
+                return
+            client.queue(ws_frame(orjson.dumps(answer, default=str)))
             client.flush()
             continue
         if len(pings) == PINGS_MAX and loop.time() - pings[0] < 1.0:

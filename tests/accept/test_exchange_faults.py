@@ -215,8 +215,9 @@ def test_an_empty_book_lets_a_market_order_end_expired(run: Any) -> None:
         await client.add({"kind": "no_liquidity", "path": ORDER, "times": 1})
         status, said, _ = await client.buy("nobody", newOrderRespType="RESULT")
         assert (status, said["status"], said["executedQty"]) == (200, "EXPIRED", "0.000")
-        while said["status"] != "FILLED":  # as soon as there is a new price
-            said = (await client.buy("somebody", newOrderRespType="RESULT"))[1]
+        assert (await client.buy("somebody", newOrderRespType="RESULT"))[1]["status"] == "FILLED"
+        await client.add({"kind": "no_liquidity", "times": 1})
+        assert (await client.buy("nowhere", symbol="NONEUSDT"))[1]["code"] == -1121
 
     run(check)
 
@@ -454,6 +455,40 @@ def test_the_command_refuses_a_wrong_file_with_its_line_and_says_where_faults_ar
     assert refused.output.startswith(f"{tmp_path}/faults:2: ms: not a field of drop; it takes after_s,")
     told = CliRunner().invoke(app, ["exchange", "--help"])
     assert "qt_actors.exchange.faults" in told.output
+
+
+def test_the_websocket_api_meets_the_same_faults_by_the_route_of_the_same_meaning(run: Any) -> None:
+    async def check(client: Client) -> None:
+        async def place(api: aiohttp.ClientWebSocketResponse, name: str) -> Any:
+            params = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010", "apiKey": KEY,
+                      "newClientOrderId": name}  # fmt: skip
+            params["timestamp"] = (await client.plain("GET", "/qt/clock"))["now_ms"]
+            text = "&".join(f"{key}={value}" for key, value in sorted(params.items()))
+            signature = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
+            await api.send_json({"id": name, "method": "order.place", "params": {**params, "signature": signature}})
+            return await api.receive(10)
+
+        here = {"method": "POST", "path": ORDER, "times": 1}
+        async with client.session.ws_connect("/ws-fapi/v1") as api:
+            assert json.loads((await place(api, "w-1")).data)["status"] == 200
+            await client.add({"kind": "unknown_executed", **here})
+            said = json.loads((await place(api, "w-2")).data)
+            assert (said["id"], said["status"], said["error"]["msg"]) == ("w-2", 503, UNKNOWN)
+            assert (await client.status("w-2")) == "FILLED"
+            await client.add({"kind": "backend_timeout", **here})
+            said = json.loads((await place(api, "w-3")).data)
+            assert (said["status"], said["error"]["code"]) == (408, -1007)
+            await client.add({"kind": "no_liquidity", "times": 1})
+            assert json.loads((await place(api, "w-4")).data)["status"] == 200
+            assert (await client.status("w-4")) == "EXPIRED"
+            assert (await client.status("w-3")) == ""
+            await api.send_str("[")
+            assert json.loads((await api.receive(10)).data)["error"]["code"] == -1135
+            await client.add({"kind": "drop", "executed": True, **here})
+            assert (await place(api, "w-5")).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+            assert (await client.status("w-5")) == "FILLED"
+
+    run(check)
 
 
 def test_before_2025_12_09_conditional_orders_are_orders_and_that_day_they_move(run: Any) -> None:

@@ -35,7 +35,7 @@ A fault says what goes wrong (`kind`), what it meets, when, and how. It is an ob
 | bad_gateway | request | HTTP 502 with a page of HTML; `executed` as said |
 | too_many_requests, too_many_orders, banned | request | HTTP 429 -1003, 429 -1015, 418 -1003, with `retry_after_s` |
 | bad_timestamp | request | -1021 |
-| no_liquidity | request | the book is empty until the next price: MARKET is accepted and ends EXPIRED |
+| no_liquidity | request | the book is empty for this order: MARKET is accepted and ends EXPIRED |
 | expire_order | request | the accepted order, conditional too, ends EXPIRED after `ms`, by the exchange's own doing |
 | duplicate, reorder | frame | sent twice; sent after the next frame of that connection, or after a second |
 | delayed_fill | frame | what tells of a fill (TRADE_LITE, TRADE, ACCOUNT_UPDATE ORDER) comes `ms` late |

@@ -139,6 +139,12 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 
+_PLACED: Final = ("POST", "/fapi/v1/order")
+ON_ORDERS: Final = {
+    "no_liquidity": frozenset({_PLACED}),
+    "expire_order": frozenset({_PLACED, ("POST", "/fapi/v1/algoOrder")}),
+}
+"""Kinds that meet single orders being placed, and nothing else."""
 SPOILERS: Final = frozenset(
     {
         "drop", "partial_reply", "refuse", "unknown_executed", "unknown_not_executed", "unavailable", "internal_error",
@@ -188,7 +194,7 @@ def meets(fault: Fault, facts: Facts) -> bool:
     """Whether a fault, whose scopes hold that of the facts, is about this request or frame."""
     if fault.kind == "delayed_fill" and (facts.event, facts.execution) not in FILL_EXECUTIONS:
         return False
-    if facts.scope == REQUEST and not fault.path and facts.path.startswith("/qt/"):
+    if fault.kind in ON_ORDERS and (facts.method, facts.path) not in ON_ORDERS[fault.kind]:
         return False
     return all(
         not wanted or fnmatchcase(shown, wanted)

@@ -19,7 +19,7 @@ DISPLACED: Final = "4"  # expiry reason of an order that the exchange took away
 
 
 def spoil(core: Core, matching: Matching, algos: AlgoOrders, wire: Mapping[str, str]) -> None:
-    """Do what `wire` says: `do` is empty_book (symbol, side) or expire.
+    """Do what `wire` says: `do` is empty_book or full_book (of symbol, for orders of side) or expire.
 
     expire ends open orders, conditional too: those of symbol, side and type, or the one of orderId or algoId.
     """
@@ -27,6 +27,9 @@ def spoil(core: Core, matching: Matching, algos: AlgoOrders, wire: Mapping[str, 
         symbol = params.symbol_of(wire)
         core.state.taken.setdefault(symbol, {})[wire["side"]] = EVERYTHING
         core.active.add(symbol)
+        return
+    if wire["do"] == "full_book":
+        core.state.taken.get(params.symbol_of(wire), {}).pop(wire["side"], None)
         return
     order_id, algo_id = wire.get("orderId", ""), wire.get("algoId", "")
     wanted = {"symbol": wire.get("symbol", ""), "side": wire.get("side", ""), "type": wire.get("type", "")}
