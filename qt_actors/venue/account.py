@@ -73,7 +73,7 @@ class Account(Actor):
         self._untold: tuple[str, ...] = ()
         self._untold_since_ms = 0
         self._held: AccountSnapshot | None = None
-        self._held_syncs = 0
+        self._held_syncs, self._held_back = 0, 0
         self._connected_ms: int | None = None
         self._snapshot: AccountSnapshot | None = None
         self._answer_drain: Callable[[object], None] | None = None
@@ -121,6 +121,7 @@ class Account(Actor):
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
         seen, told = self._snapshot, {"stream": self._connected_ms is not None, "fills_repaired": self._ledger.repaired}
+        told["snapshots_held_back"] = self._held_back
         orders = len(seen.orders) + len(seen.conditionals) if seen else 0
         return {**told, "serial": self._serial, "positions": len(seen.positions) if seen else 0, "orders": orders}
 
@@ -210,6 +211,7 @@ class Account(Actor):
             self._pass_on()
             return
         self._syncs.wanted = True
+        self._held_back += 1
         self.timer("held", self._wiring.held_real_ms_max, real=True)
         self._ask()
 

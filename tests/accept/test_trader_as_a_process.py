@@ -198,19 +198,13 @@ def test_kill_9_with_positions_open_loses_nothing_and_doubles_nothing(exchange, 
     wait_until(lambda: journal.rows("SELECT 1 FROM trades WHERE phase = 'open'"), DEADLINE_S, first.log.read_text)
     first.stop(signal.SIGKILL)
     before = {row[0] for row in journal.rows("SELECT client_id FROM intents")}
-    held = {p["symbol"] for p in signed(exchange, "/fapi/v3/account")["positions"] if D(p["positionAmt"])}
+    held = positions_of(exchange)
+    spent = spend_weight(exchange)
     port = free_port()
     started = time.monotonic()
     second = start_trader(exchange, tmp_path, port)
-    second.wait_for("all actors are up", 60)
-    up_s = time.monotonic() - started
-    wait_until(
-        lambda: journal.rows(
-            "SELECT 1 FROM equity WHERE now_ms > (SELECT started_ms FROM sessions WHERE generation = 2)"
-        ),
-        30,
-        second.log.read_text,
-    )
+    took_s = trading_on(journal, second, port, started)
+    assert weight_used(exchange) >= spent, "it was deaf until the minute of its predecessor's spending was over"
     get_pause(exchange)
     assert second.stop() == 0
     assert_books_agree(exchange, journal)
@@ -222,7 +216,69 @@ def test_kill_9_with_positions_open_loses_nothing_and_doubles_nothing(exchange, 
     assert len(set(entered)) <= len(decisions)
     assert_every_entry_had_its_stop_first(journal)
     assert held
-    print(f"up again after {up_s:.1f} s with {len(held)} positions")
+    print(f"{len(held)} positions, seconds after the start: {took_s}")
+
+
+def positions_of(base):
+    return {p["symbol"] for p in signed(base, "/fapi/v3/account")["positions"] if D(p["positionAmt"])}
+
+
+def weight_used(base):
+    """Weight counted in the running minute of real time, by the exchange's own word."""
+    with urllib.request.urlopen(f"{base}/fapi/v1/ping", timeout=10) as reply:
+        return int(reply.headers["X-MBX-USED-WEIGHT-1M"])
+
+
+def spend_weight(base):
+    """Leave a trader that believes in 2400 a minute no more than nothing, in a minute with half of it left to go."""
+    wait_until(lambda: time.time() % 60 < 30, 60)
+    while weight_used(base) < 2600:
+        signed(base, "/fapi/v1/openOrders")
+    return 2600
+
+
+def trading_on(journal, trader, port, started):
+    """Wait until the restarted trader has reconciled, may enter, and has decided a new bar; seconds of each."""
+    (last,) = journal.rows("SELECT max(close_time_ms) FROM decisions")[0]
+    seen = {
+        "reconciled": lambda: journal.rows(
+            "SELECT 1 FROM equity WHERE now_ms > (SELECT max(started_ms) FROM sessions WHERE generation = 2)"
+        ),
+        "may enter": lambda: get(f"http://127.0.0.1:{port}/health")["entries"] == "allowed",
+        "decided": lambda: journal.rows("SELECT 1 FROM decisions WHERE close_time_ms > ?", last),
+    }
+    trader.wait_for("all actors are up", 60)
+    took_s = {}
+    for what, look in seen.items():
+        wait_until(look, 60, trader.log.read_text)
+        took_s[what] = round(time.monotonic() - started, 1)
+    return took_s
+
+
+@pytest.mark.slow
+def test_trades_that_end_while_the_trader_is_away_are_booked_from_their_fills(exchange, tmp_path):
+    journal = Journal(tmp_path / "data")
+    first = start_trader(exchange, tmp_path)
+    wait_until(lambda: journal.rows("SELECT 1 FROM trades WHERE phase = 'open'"), DEADLINE_S, first.log.read_text)
+    first.stop(signal.SIGKILL)
+    held = positions_of(exchange)
+    ended = wait_until(lambda: held - positions_of(exchange), DEADLINE_S)
+    opened = journal.rows("SELECT decision_id, symbol FROM trades WHERE phase NOT IN ('closed', 'abandoned')")
+    before = [decision_id for decision_id, symbol in opened if symbol in ended]
+    port = free_port()
+    second = start_trader(exchange, tmp_path, port)
+    trading_on(journal, second, port, time.monotonic())
+    get_pause(exchange)
+    assert second.stop() == 0
+    for decision_id in before:
+        ((phase, reason, price, exits),) = journal.rows(
+            "SELECT phase, exit_reason, exit_price, exits FROM trades WHERE decision_id = ?", decision_id
+        )
+        assert phase == "closed"
+        assert reason in {"stop", "target", "trail"}
+        assert "external" not in exits
+        assert D(price) > 0
+    assert_books_agree(exchange, journal)
 
 
 def get_pause(base):
