@@ -129,6 +129,15 @@ def _expiry(plan: EntryPlan, now_ms: int) -> Gate:
     return Gate(name="expiry", passed=left > 0, value=f"{seconds(left)} left", limit="> 0 s of the signal's bar left")
 
 
+def _plan(plan: EntryPlan) -> Gate:
+    """A loss is measured to the stop: one that is not there, or on the other side, would count as none."""
+    figures = (plan.quantity, plan.price, plan.stop_price, plan.notional_usd)
+    sound = all(f.is_finite() and f > 0 for f in figures) and plan.leverage >= 1
+    losing = sound and (plan.stop_price < plan.price if plan.side == "BUY" else plan.stop_price > plan.price)
+    value = f"{plan.quantity} at {plan.price}, stop {plan.stop_price}, {plan.leverage}×"
+    return Gate(name="plan", passed=losing, value=value, limit="a size, and a stop where it loses")
+
+
 def _cooldown(book: Book, settings: Settings, now_ms: int) -> Gate:
     last, limit_ms = book.last_entry_ms, settings.cooldown_s * 1000
     elapsed = None if last is None else now_ms - last
@@ -205,8 +214,12 @@ def admission_gates(
     plan = decision.plan
     if plan is None:
         raise ValueError(f"decision {decision.decision_id} has no plan to admit")
+    sound = _plan(plan)
+    if not sound.passed:
+        return (sound,)
     return (
         _expiry(plan, now_ms),
+        sound,
         _governor(book.directive),
         _cooldown(book, settings, now_ms),
         _position(book, plan),

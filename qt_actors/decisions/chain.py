@@ -15,7 +15,7 @@ from config.settings import Settings
 from qt_actors.decisions import gates
 from qt_actors.decisions.barriers import barriers_of, edge_fraction
 from qt_actors.decisions.costs import cost_gate, costs_of
-from qt_actors.decisions.facts import BookFacts, SymbolFacts
+from qt_actors.decisions.facts import BookFacts, SymbolFacts, sound_book
 from qt_actors.decisions.plan import plan_entry
 from qt_actors.decisions.policy import policy_of
 from qt_actors.decisions.sizing import Account, Sized, exact, size
@@ -56,6 +56,9 @@ def decide(
     if signal.action == "HOLD":
         young = Gate(name="warmup", passed=False, value=signal.warmup, limit="enough closed bars")
         return _decision(signal, now_ms, (young,) if signal.warmup else (gates.consensus(signal),), None, trace)
+    book = sound_book(book)
+    if facts.quote is not None and not facts.quote.is_sound:
+        facts = msgspec.structs.replace(facts, quote=None)
     spread = facts.quote.spread_bps if facts.quote else None
     case = gates.Case(
         signal=signal,
@@ -76,7 +79,9 @@ def _sized_and_costed(case: gates.Case, asked: list[Gate]) -> EntryPlan | None:
     """Size, price and cost the entry as far as its facts are known; the gates passed on the way are appended."""
     book, rules, quote, barriers = case.book, case.symbol.rules, case.symbol.quote, case.barriers
     known = {g.name: g.passed for g in asked}
-    if not (known["account"] and known["rules"] and quote and barriers and rules and book.directive):
+    if not (
+        known["figures"] and known["account"] and known["rules"] and quote and barriers and rules and book.directive
+    ):
         return None
     edge = edge_fraction(case.signal.edge_r, barriers, case.symbol.stop_distance or 0.0)
     sized = size(

@@ -33,6 +33,12 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     heard_ms: int
 
     @property
+    def is_sound(self) -> bool:
+        """Prices and quantities are numbers, and prices those of a market; a funding rate may be missing."""
+        figures = (self.bid, self.ask, self.bid_quantity, self.ask_quantity, self.mark)
+        return all(map(isfinite, figures)) and 0 < self.bid <= self.ask and self.mark > 0
+
+    @property
     def mid(self) -> float:
         """Middle of bid and ask."""
         return (self.bid + self.ask) / 2
@@ -53,18 +59,25 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
 def quote_at(quotes: QuotesUpdated, index: int) -> Quote | None:
     """Return one symbol's quote; None when bid, ask or mark was never heard or makes no sense."""
-    bid, ask, mark = float(quotes.bid[index]), float(quotes.ask[index]), float(quotes.mark[index])
-    if not (isfinite(bid) and isfinite(ask) and isfinite(mark) and 0 < bid <= ask and mark > 0):
-        return None
-    return Quote(
-        bid=bid,
-        ask=ask,
+    known = Quote(
+        bid=float(quotes.bid[index]),
+        ask=float(quotes.ask[index]),
         bid_quantity=float(quotes.bid_quantity[index]),
         ask_quantity=float(quotes.ask_quantity[index]),
-        mark=mark,
+        mark=float(quotes.mark[index]),
         funding_rate=float(quotes.funding_rate[index]),
         heard_ms=int(quotes.heard_ms[index]),
     )
+    return known if known.is_sound else None
+
+
+def rules_are_sound(rules: SymbolRules) -> bool:
+    """Tell whether tick, step, largest order and leverage table are there and every figure makes sense."""
+    positive = (rules.price_tick, rules.quantity_step, rules.market_quantity_max)
+    figures = [*positive, rules.quantity_min, rules.notional_min]
+    for row in rules.brackets:
+        figures += [row.notional_floor, row.notional_cap, row.maintenance_ratio, row.maintenance_amount]
+    return bool(rules.brackets) and all(f.is_finite() and f >= 0 for f in figures) and min(positive) > 0
 
 
 class SymbolFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,3 +116,19 @@ class BookFacts(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, Performance] = {}
     quote_age_ms_max: int = QUOTE_AGE_MS_MAX
     taker_fee: float = TAKER_FEE
+
+
+def sound_book(book: BookFacts) -> BookFacts:
+    """Return the book with everything that is no number as not known."""
+    word = book.directive
+    if word is not None and not (isfinite(word.size_multiplier) and isfinite(word.leverage_multiplier)):
+        word = None
+    known = {
+        name: value if value is not None and value.is_finite() else None
+        for name, value in (
+            ("equity_usd", book.equity_usd),
+            ("available_usd", book.available_usd),
+            ("gross_notional_usd", book.gross_notional_usd),
+        )
+    }
+    return msgspec.structs.replace(book, directive=word, **known)

@@ -14,7 +14,7 @@ import msgspec
 
 from config.settings import Settings
 from qt_actors.decisions.barriers import Barriers
-from qt_actors.decisions.facts import BookFacts, SymbolFacts
+from qt_actors.decisions.facts import BookFacts, SymbolFacts, rules_are_sound
 from qt_actors.decisions.funding import FUNDING_8H_MAX, paid_per_8h
 from qt_actors.decisions.policy import SPREAD_WIDE_ADD, spread_adjustment
 from qt_actors.decisions.texts import UNKNOWN, numbers_apart, percent, seconds, usd
@@ -47,6 +47,24 @@ def warmup(case: Case) -> Gate:
     """Has the symbol enough closed bars?"""
     have = case.signal.warmup
     return Gate(name="warmup", passed=not have, value=have or "complete", limit="enough closed bars")
+
+
+def figures(case: Case) -> Gate:
+    """Is every figure of the signal a number?"""
+    signal = case.signal
+    said = {
+        "confidence": signal.confidence,
+        "p_win": signal.p_win,
+        "edge": signal.edge_r,
+        "target": signal.tp_pct,
+        "stop": signal.sl_pct,
+        "close": signal.close,
+        "volatility": signal.volatility,
+        "volatility rank": signal.volatility_rank,
+    }
+    broken = [name for name, value in said.items() if not isfinite(value)]
+    value = f"{', '.join(broken)} {UNKNOWN}" if broken else "all known"
+    return Gate(name="figures", passed=not broken, value=value, limit="numbers")
 
 
 def freshness(case: Case) -> Gate:
@@ -177,8 +195,8 @@ def rules(case: Case) -> Gate:
     """Are the exchange's filters and leverage table known, and is the symbol trading?"""
     known = case.symbol.rules
     status = known.status if known else UNKNOWN
-    usable = known is not None and bool(known.brackets) and min(known.price_tick, known.quantity_step) > 0
-    note = "" if usable or known is None else "tick, step or leverage table missing"
+    usable = known is not None and rules_are_sound(known)
+    note = "" if usable or known is None else "tick, step or leverage table missing or no number"
     return Gate(name="rules", passed=usable and status == "TRADING", value=status, limit="TRADING", note=note)
 
 
@@ -254,6 +272,7 @@ def funding(case: Case) -> Gate:
 
 ENTRY_GATES: Final[tuple[Callable[[Case], Gate], ...]] = (
     # signal: is there one, and is it strong enough?
+    figures,
     freshness,
     confidence,
     # safety and lifecycle: may we trade at all, and this symbol?
@@ -290,6 +309,7 @@ GATE_NAMES: Final = (
     "price_filter",
     "cost",
     "expiry",
+    "plan",
     "protection",
     "worst_case_loss",
     "account_liquidation",

@@ -278,8 +278,11 @@ class Governor(Actor):
             listener.tell(word)
 
     def _gross(self, account: AccountSnapshot) -> Decimal:
-        held = sum((p.notional_usd for p in account.positions), Decimal(0))
-        return held + sum((e.plan.notional_usd for e in self._underway.values()), Decimal(0))
+        """Return what is held and reserved; a position that is still reserved counts once, as the larger of both."""
+        gross = {p.symbol: p.notional_usd for p in account.positions}
+        for entry in self._underway.values():
+            gross[entry.plan.symbol] = max(gross.get(entry.plan.symbol, Decimal(0)), entry.plan.notional_usd)
+        return sum(gross.values(), Decimal(0))
 
     def _become(self, state: GovernorState, written: Callable[[str], None] | None = None) -> None:
         """Keep and tell a changed state; ``written`` is called when it is on disk, or with why it is not."""

@@ -102,8 +102,10 @@ def test_a_day_that_went_over_its_limit_stays_stopped_even_when_it_recovers(fact
 def test_a_withdrawal_that_the_ledger_tells_later_was_no_loss_and_entries_come_back(facts):
     settings = facts.settings()
     taken = moved("-3000", NOON - MINUTE)
-    doubtful = after_condition(state(), seen("7000"), settings, NOON)
-    assert not allowed(doubtful, seen("7000"), settings)
+    doubtful = state()
+    for at in (NOON, NOON + 10_000):
+        doubtful = after_condition(doubtful, seen("7000", at, ledger=NOON - 2 * MINUTE), settings, at)
+        assert not allowed(doubtful, seen("7000", at), settings)
     told = seen("7000", NOON + MINUTE, taken, ledger=NOON + MINUTE)
     known = after_condition(doubtful, told, settings, NOON + MINUTE)
     assert (known.day_lost, allowed(known, told, settings)) == ("", True)
@@ -117,6 +119,15 @@ def test_a_loss_is_never_explained_by_a_withdrawal_after_it(facts):
     told = seen("9300", NOON + MINUTE, moved("-600", NOON + 8000), ledger=NOON + MINUTE)
     assert after_condition(lost, told, settings, NOON + MINUTE).day_lost
     assert not allowed(after_condition(lost, told, settings, NOON + MINUTE), told, settings)
+
+
+def test_a_loss_on_top_of_a_withdrawal_is_a_loss_even_when_it_was_made_good_before_the_ledger_told(facts):
+    settings = facts.settings()
+    held = state()
+    for at, equity in ((NOON, "7000"), (NOON + 10_000, "6300"), (NOON + 20_000, "7000")):
+        held = after_condition(held, seen(equity, at), settings, at)
+    told = seen("7000", NOON + MINUTE, moved("-3000", NOON - MINUTE), ledger=NOON + MINUTE)
+    assert after_condition(held, told, settings, NOON + MINUTE).day_lost
 
 
 def test_a_loss_that_the_ledger_has_passed_is_final(facts):

@@ -45,6 +45,7 @@ REFUSED = [
     (gates.warmup, {"signal__warmup": "25/120"}, "25/120"),
     (gates.freshness, {"signal__expires_ms": 1_700_000_060_000}, "60 s"),
     (gates.freshness, {"now_ms": 1_699_999_999_000}, "-1 s"),
+    (gates.figures, {"signal__edge_r": float("inf"), "signal__volatility": float("nan")}, "edge, volatility unknown"),
     (gates.confidence, {"signal__confidence": 0.43}, "0.43"),
     (gates.confidence, {"signal__confidence": 0.4496}, "0.4496"),
     (gates.confidence, {"signal__confidence": float("nan")}, "unknown"),
@@ -129,7 +130,7 @@ def test_funding_is_normalised_so_that_an_hourly_rate_is_refused_at_an_eighth(fa
 
 
 def test_what_may_change_within_the_bar_is_transient_and_what_may_not_is_not(facts):
-    lasting = {"freshness", "confidence", "position", "rules", "stop", "funding"}
+    lasting = {"figures", "freshness", "confidence", "position", "rules", "stop", "funding"}
     for ask in gates.ENTRY_GATES:
         assert ask(facts.case()).transient == (ask.__name__ not in lasting), ask.__name__
     assert gates.position(case_with(facts, book__held=None)).transient
