@@ -59,7 +59,7 @@ class Client:
         await self.plain("DELETE", "/qt/faults")
 
     async def buy(self, name: str, **more: str) -> tuple[int, Any, dict[str, str]]:
-        wire = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010", "newClientOrderId": name}
+        wire = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.002", "newClientOrderId": name}
         return await self.ask("POST", ORDER, **{**wire, **more})
 
     async def stop(self, name: str) -> tuple[int, Any, dict[str, str]]:
@@ -228,7 +228,7 @@ def test_the_exchange_ends_accepted_orders_of_both_families_by_itself(run: Any) 
             await client.add({"kind": "expire_order", "ms": 0, "symbol": "BTCUSDT"})
             assert (await client.stop("taken"))[1]["algoStatus"] == "NEW"
             assert [(await hear(stream))["o"]["X"] for _ in range(2)] == ["NEW", "EXPIRED"]
-            limit = {"type": "LIMIT", "timeInForce": "GTC", "price": "40000"}
+            limit = {"type": "LIMIT", "timeInForce": "GTC", "price": "60000"}
             assert (await client.buy("rests", **limit))[1]["status"] == "NEW"
             assert (await client.status("rests")) == "EXPIRED"
             assert (await client.stop("kept"))[0] == 200
@@ -460,7 +460,7 @@ def test_the_command_refuses_a_wrong_file_with_its_line_and_says_where_faults_ar
 def test_the_websocket_api_meets_the_same_faults_by_the_route_of_the_same_meaning(run: Any) -> None:
     async def check(client: Client) -> None:
         async def place(api: aiohttp.ClientWebSocketResponse, name: str) -> Any:
-            params = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010", "apiKey": KEY,
+            params = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.002", "apiKey": KEY,
                       "newClientOrderId": name}  # fmt: skip
             params["timestamp"] = (await client.plain("GET", "/qt/clock"))["now_ms"]
             text = "&".join(f"{key}={value}" for key, value in sorted(params.items()))
