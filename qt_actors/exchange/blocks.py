@@ -108,7 +108,7 @@ def unroll(
     path = walk(keys[rows], opens, interval_ms, bars[:VOLUME, rows], decimals[rows], detail)
     before = np.where(tape.last[rows] > 0, tape.last[rows], path.prices[:, 0])
     change = np.diff(path.prices, axis=1, prepend=before[:, None])
-    rising = _direction(change)
+    rising = direction(change)
     chosen = steps.some(rows)
     depth = Depth.of(bars[OPEN, rows], Liquidity(liquidity.volume[rows], liquidity.volatility[rows]), chosen)
     chance = uniforms(keys[rows], opens, 2 * path.prices.shape[1], salt=4)
@@ -138,7 +138,7 @@ def unroll(
     )
 
 
-def _direction(change: NDArray[np.float64]) -> NDArray[np.bool_]:
+def direction(change: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether each print was bought: above the one before; at the same price as the last move went, else sold."""
     sign = np.sign(change)
     place = np.where(sign != 0, np.arange(sign.shape[1]), 0)

@@ -22,7 +22,7 @@ from qt_actors.exchange.candles import (
 )
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.intervals import INTERVAL_MS, close_of, open_of
-from qt_actors.exchange.params import integer, limit_of, required, text
+from qt_actors.exchange.params import integer, limit_of, required
 from qt_actors.exchange.paths import refine
 
 if TYPE_CHECKING:
@@ -163,18 +163,3 @@ def continuous_klines(market: Market, params: Mapping[str, str]) -> list[list[An
         raise refusal(-1130, "contractType")
     interval, candles = asked_candles(market, row, params)
     return kline_rows(market, row, interval, candles) if contract == "PERPETUAL" else []
-
-
-def priceless_volume_klines(market: Market, params: Mapping[str, str]) -> list[list[Any]]:
-    """`GET markPriceKlines` and `indexPriceKlines`: the traded candles' prices, volume slots "0".
-
-    Candles hold one price; over a bar mark, index and traded price differ by less than the spread here.
-    """
-    row = row_of(market, params, "pair" if text(params, "pair") else "symbol")
-    interval, candles = asked_candles(market, row, params)
-    rows: list[list[Any]] = []
-    for open_ms, candle in zip(candles.opens.tolist(), candles.data.T.tolist(), strict=True):
-        prices = [f"{candle[field]:.8f}" for field in (OPEN, HIGH, LOW, CLOSE)]
-        close_ms = close_of(interval, open_ms) - 1
-        rows.append([open_ms, *prices, "0", close_ms, "0", round(candle[TRADES]), "0", "0", "0"])
-    return rows

@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qt_actors.exchange.candles import (
-    CLOSE,
     HIGH,
     LOW,
     OPEN,
     QUOTE_VOLUME,
     TRADES,
     VOLUME,
-    Grid,
-    row_candles,
 )
-from qt_actors.exchange.errors import ExchangeError, refusal
+from qt_actors.exchange.errors import ExchangeError
 from qt_actors.exchange.funding_rates import CAP, DEFAULT_INTERVAL_MS, INTEREST
 from qt_actors.exchange.intervals import DAY_MS, HOUR_MS
 from qt_actors.exchange.kline_replies import row_of, time_of
 from qt_actors.exchange.params import integer, limit_of, text
-from qt_actors.exchange.paths import walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +101,13 @@ def depth(market: Market, params: Mapping[str, str]) -> dict[str, Any]:
         "bids": bids,
         "asks": asks,
     }
+
+
+def rpi_depth(market: Market, params: Mapping[str, str]) -> dict[str, Any]:
+    """`GET /fapi/v1/rpiDepth`: the book with the orders of retail price improvement, of which there are none here."""
+    if params.get("limit") not in {None, "", "1000"}:
+        raise ExchangeError(-4021, f"{params['limit']} is not valid depth limit")
+    return depth(market, {**params, "limit": "1000"})
 
 
 def book_ticker(market: Market, params: Mapping[str, str]) -> dict[str, Any] | list[dict[str, Any]]:
@@ -270,70 +273,3 @@ def _day_entry(market: Market, row: int) -> dict[str, Any]:
         "lastId": ids + max(0, figures["trades"] - 1),
         "count": figures["trades"],
     }
-
-
-def recent_prints(market: Market, row: int, limit: int) -> list[tuple[int, float, float, bool]]:
-    """The newest price points of a symbol as trades, oldest first: time, price, quantity, buyer is maker."""
-    running = market.prints(row)
-    missing = limit - running.opens.size
-    bars = -(-missing // market.points_per_bar) if missing > 0 else 0
-    column = market.history.column(market.open_ms())
-    part = market.history.grid.data[:, row : row + 1, max(0, column - bars) : column]
-    opens = market.open_ms() - part.shape[2] * market.interval_ms
-    closed = row_candles(Grid(opens, market.interval_ms, part), 0)
-    times, prices, volumes = running.opens, running.data[CLOSE], running.data[VOLUME]
-    if closed.opens.size:
-        same = np.full(closed.opens.size, market.keys[row], dtype=np.uint64)
-        digits = np.full(closed.opens.size, market.source.decimals[row], dtype=np.int64)
-        path = walk(same, closed.opens, market.interval_ms, closed.data[:VOLUME], digits, market.detail)
-        there = path.there
-        times = np.concatenate((path.times[there], times))
-        prices = np.concatenate((path.prices[there], prices))
-        volumes = np.concatenate(((closed.data[VOLUME][:, None] * path.weights)[there], volumes))
-    falling = np.diff(prices, prepend=prices[:1]) < 0
-    every = zip(times.tolist(), prices.tolist(), volumes.tolist(), falling.tolist(), strict=True)
-    return list(every)[-limit:]
-
-
-def trades(market: Market, params: Mapping[str, str]) -> list[dict[str, Any]]:
-    """`GET /fapi/v1/trades` and `historicalTrades`: the newest price points."""
-    row, limit = row_of(market, params), limit_of(params, 500, 1000)
-    base, price = market.rules[row].quantity_precision, market.price_digits[row]
-    return [
-        {
-            "id": time_ms * IDS_PER_MS,
-            "price": f"{at:.{price}f}",
-            "qty": f"{volume:.{base}f}",
-            "quoteQty": f"{at * volume:.{price + base}f}",
-            "time": time_ms,
-            "isBuyerMaker": maker,
-            "isRPITrade": False,
-        }
-        for time_ms, at, volume, maker in recent_prints(market, row, limit)
-    ]
-
-
-def agg_trades(market: Market, params: Mapping[str, str]) -> list[dict[str, Any]]:
-    """`GET /fapi/v1/aggTrades`: the newest price points, within startTime and endTime or from an id on."""
-    row, limit = row_of(market, params), limit_of(params, 500, 1000)
-    start, end, from_id = time_of(params, "startTime"), time_of(params, "endTime"), integer(params, "fromId")
-    if start is not None and end is not None and start > end:
-        raise refusal(-1023)
-    entries = []
-    for time_ms, at, volume, maker in recent_prints(market, row, 5000):
-        number = time_ms * IDS_PER_MS
-        if (start or 0) <= time_ms <= (end or market.now_ms) and number >= (from_id or 0):
-            quantity = f"{volume:.{market.rules[row].quantity_precision}f}"
-            entries.append(
-                {
-                    "a": number,
-                    "p": price_text(market, row, at),
-                    "q": quantity,
-                    "nq": quantity,
-                    "f": number,
-                    "l": number,
-                    "T": time_ms,
-                    "m": maker,
-                }
-            )
-    return entries[:limit] if start is not None or from_id is not None else entries[-limit:]

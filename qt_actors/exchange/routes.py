@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from qt_actors.exchange import kline_replies, market_replies, other_hosts
+from qt_actors.exchange import data_replies, kline_replies, market_replies, other_hosts, price_klines, trade_replies
 from qt_actors.exchange.faults.before import trade
 from qt_actors.exchange.params import INTEGER
 
@@ -146,12 +146,14 @@ def _resume(exchange: Exchange, params: Params) -> dict[str, Any]:
 
 _MARKET_DATA: Final[dict[str, tuple[Weight, Callable[[Any, Params], Any]]]] = {
     "v1/depth": (_depth_weight, market_replies.depth),
-    "v1/trades": (_flat(5), market_replies.trades),
-    "v1/aggTrades": (_flat(20), market_replies.agg_trades),
+    "v1/rpiDepth": (_flat(20), market_replies.rpi_depth),
+    "v1/trades": (_flat(5), trade_replies.trades),
+    "v1/aggTrades": (_flat(20), trade_replies.agg_trades),
     "v1/klines": (_kline_weight, kline_replies.klines),
     "v1/continuousKlines": (_kline_weight, kline_replies.continuous_klines),
-    "v1/markPriceKlines": (_kline_weight, kline_replies.priceless_volume_klines),
-    "v1/indexPriceKlines": (_kline_weight, kline_replies.priceless_volume_klines),
+    "v1/markPriceKlines": (_kline_weight, price_klines.mark_price_klines),
+    "v1/indexPriceKlines": (_kline_weight, price_klines.index_price_klines),
+    "v1/premiumIndexKlines": (_kline_weight, price_klines.premium_index_klines),
     "v1/premiumIndex": (_by_symbol(1, 10), market_replies.premium_index),
     "v1/ticker/24hr": (_by_symbol(1, 40), market_replies.day_ticker),
     "v1/ticker/price": (_by_symbol(1, 2), market_replies.price_ticker),
@@ -163,6 +165,12 @@ _MARKET_DATA: Final[dict[str, tuple[Weight, Callable[[Any, Params], Any]]]] = {
 _OWN_BUCKET: Final[dict[str, tuple[str, Callable[[Any, Params], Any]]]] = {
     "/fapi/v1/fundingRate": ("funding", market_replies.funding_rates),
     "/fapi/v1/fundingInfo": ("funding", market_replies.funding_info),
+    "/futures/data/openInterestHist": ("data", data_replies.open_interest_history),
+    "/futures/data/topLongShortAccountRatio": ("data", data_replies.long_short_ratio),
+    "/futures/data/topLongShortPositionRatio": ("data", data_replies.long_short_ratio),
+    "/futures/data/globalLongShortAccountRatio": ("data", data_replies.long_short_ratio),
+    "/futures/data/takerlongshortRatio": ("data", data_replies.taker_ratio),
+    "/futures/data/basis": ("data", data_replies.basis),
 }
 
 # method, path, weight, orders, engine method
@@ -216,7 +224,7 @@ _TRADING: Final[tuple[tuple[str, str, Weight, tuple[int, int] | tuple[()], str],
 
 
 def _table() -> dict[tuple[str, str], Route]:
-    public, signed = Access.PUBLIC, Access.SIGNED
+    public, keyed, signed = Access.PUBLIC, Access.KEY, Access.SIGNED
     table = {
         ("GET", "/fapi/v1/ping"): Route(public, _flat(1), (), other_hosts.ping),
         ("GET", "/fapi/v1/time"): Route(public, _flat(1), (), other_hosts.time),
@@ -224,16 +232,16 @@ def _table() -> dict[tuple[str, str], Route]:
         ("GET", "/api/v3/time"): Route(public, _flat(1), (), other_hosts.time),
         ("GET", "/sapi/v1/system/status"): Route(public, _flat(1), (), other_hosts.system_status),
         ("GET", "/sapi/v1/capital/config/getall"): Route(signed, _flat(10), (), other_hosts.coins),
-        ("GET", "/sapi/v1/margin/allPairs"): Route(Access.KEY, _flat(1), (), other_hosts.margin_pairs),
-        ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(Access.KEY, _flat(10), (), other_hosts.margin_pairs),
+        ("GET", "/sapi/v1/margin/allPairs"): Route(keyed, _flat(1), (), other_hosts.margin_pairs),
+        ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(keyed, _flat(10), (), other_hosts.margin_pairs),
         ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), (), _exchange_info),
         ("GET", "/fapi/v1/tradingSchedule"): Route(public, _flat(5), (), _trading_schedule),
         ("POST", "/fapi/v1/stock/contract"): Route(signed, _flat(50), (), _sign_contract),
         ("GET", "/fapi/v1/rateLimit/order"): Route(signed, _flat(1), (), _order_limits),
-        ("GET", "/fapi/v1/historicalTrades"): Route(Access.KEY, _flat(20), (), _market(market_replies.trades)),
-        ("POST", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), (), _create_key),
+        ("GET", "/fapi/v1/historicalTrades"): Route(keyed, _flat(20), (), _market(trade_replies.historical_trades)),
+        ("POST", "/fapi/v1/listenKey"): Route(keyed, _flat(1), (), _create_key),
         ("PUT", "/fapi/v1/listenKey"): Route(public, _flat(1), (), _extend_key),
-        ("DELETE", "/fapi/v1/listenKey"): Route(Access.KEY, _flat(1), (), _delete_key),
+        ("DELETE", "/fapi/v1/listenKey"): Route(keyed, _flat(1), (), _delete_key),
         ("GET", "/qt/clock"): Route(public, _flat(0), (), _clock),
         ("POST", "/qt/pause"): Route(public, _flat(0), (), _pause),
         ("POST", "/qt/resume"): Route(public, _flat(0), (), _resume),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qt_actors.exchange import kline_replies, market_replies, stream_frames
+from qt_actors.exchange import kline_replies, market_replies, price_klines, stream_frames, trade_replies
 from qt_actors.exchange.config import ExchangeConfig
 from qt_actors.exchange.exchange import Exchange
 
@@ -79,15 +79,17 @@ def test_rest_replies_have_the_keys_and_types_of_the_real_ones(real_data: Path, 
         "continuous_klines": kline_replies.continuous_klines(
             market, {**candles, "pair": "BTCUSDT", "contractType": "PERPETUAL"}
         ),
-        "mark_price_klines": kline_replies.priceless_volume_klines(market, candles),
+        "mark_price_klines": price_klines.mark_price_klines(market, candles),
+        "index_price_klines": price_klines.index_price_klines(market, {**candles, "pair": "BTCUSDT"}),
         "depth": market_replies.depth(market, {**SYMBOL, "limit": "5"}),
         "book_ticker": market_replies.book_ticker(market, SYMBOL),
         "ticker_price": market_replies.price_ticker(market, SYMBOL),
         "ticker_24hr": market_replies.day_ticker(market, SYMBOL),
         "premium_index": market_replies.premium_index(market, SYMBOL),
         "open_interest": market_replies.open_interest(market, SYMBOL),
-        "trades": market_replies.trades(market, SYMBOL),
-        "agg_trades": market_replies.agg_trades(market, SYMBOL),
+        "trades": trade_replies.trades(market, SYMBOL),
+        "agg_trades": trade_replies.agg_trades(market, SYMBOL),
+        "historical_trades": trade_replies.historical_trades(market, SYMBOL),
     }
     for name, ours in made.items():
         theirs = json.loads((samples / f"http_futures_market_{name}.json").read_text())

@@ -1,0 +1,106 @@
+"""ccxt's binanceusdm, unmodified, against the embedded exchange: only the addresses it asks are changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from qt_actors.exchange.config import ExchangeConfig
+from qt_actors.exchange.server import serve_in_thread
+from tests.exchange_client import KEY, SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ccxt = pytest.importorskip("ccxt")
+BTC = "BTC/USDT:USDT"
+
+
+@pytest.fixture
+def client() -> Iterator[Any]:
+    exchange = serve_in_thread(ExchangeConfig(symbols=("BTCUSDT", "ETHUSDT"), seed=3, api_key=KEY, api_secret=SECRET))
+    made = ccxt.binanceusdm({"apiKey": KEY, "secret": SECRET, "enableRateLimit": False})
+    for name, url in made.urls["api"].items():
+        if isinstance(url, str):
+            made.urls["api"][name] = f"http://127.0.0.1:{exchange.port}{urlsplit(url).path}"
+    made.load_time_difference()
+    made.options["adjustForTimeDifference"] = True
+    made.load_markets()
+    yield made
+    exchange.stop()
+
+
+def test_it_reads_markets_prices_candles_and_funding(client: Any) -> None:
+    market = client.market(BTC)
+    assert (market["linear"], market["precision"]["price"], market["limits"]["cost"]["min"]) == (True, 0.1, 100.0)
+    assert client.fetch_status()["status"] == "ok"
+    ticker = client.fetch_ticker(BTC)
+    assert ticker["low"] <= ticker["last"] <= ticker["high"]
+    assert set(client.fetch_tickers()) == set(client.fetch_bids_asks()) == {BTC, "ETH/USDT:USDT"}
+    book = client.fetch_order_book(BTC, 5)
+    assert len(book["bids"]) == len(book["asks"]) == 5
+    assert book["bids"][0][0] < book["asks"][0][0]
+    candles = client.fetch_ohlcv(BTC, "1h", limit=3)
+    assert [after[0] - before[0] for before, after in zip(candles, candles[1:], strict=False)] == [3_600_000] * 2
+    for price in ("mark", "index", "premiumIndex"):
+        assert [row[0] for row in client.fetch_ohlcv(BTC, "1h", limit=3, params={"price": price})] == [
+            row[0] for row in candles
+        ]
+    trades = client.fetch_trades(BTC, limit=5)
+    assert [trade["timestamp"] for trade in trades] == sorted(trade["timestamp"] for trade in trades)
+    assert client.fetch_funding_rate(BTC)["fundingTimestamp"] > client.fetch_time()
+    assert len(client.fetch_funding_rate_history(BTC, limit=3)) == 3
+    assert client.fetch_open_interest(BTC)["openInterestAmount"] > 0
+    assert client.fetch_market_leverage_tiers(BTC)[0]["maxLeverage"] >= 100
+
+
+def test_it_trades_protects_and_closes(client: Any) -> None:
+    assert client.fetch_balance()["USDT"]["total"] == 10_000
+    client.set_leverage(10, BTC)
+    client.set_margin_mode("isolated", BTC)
+    assert (client.fetch_leverage(BTC)["longLeverage"], client.fetch_leverage(BTC)["marginMode"]) == (10, "isolated")
+    last = client.fetch_ticker(BTC)["last"]
+    resting = client.create_order(BTC, "limit", "buy", 0.01, round(last * 0.97, 1))
+    assert [order["id"] for order in client.fetch_open_orders(BTC)] == [resting["id"]]
+    changed = client.edit_order(resting["id"], BTC, "limit", "buy", 0.02, round(last * 0.97, 1))
+    assert changed["amount"] == 0.02
+    assert client.cancel_order(resting["id"], BTC)["status"] == "canceled"
+    bought = client.create_order(BTC, "market", "buy", 0.01)
+    assert (bought["status"], bought["filled"]) == ("closed", 0.01)
+    assert client.fetch_order(bought["id"], BTC)["average"] > 0
+    assert client.fetch_positions([BTC])[0]["contracts"] == 0.01
+    client.add_margin(BTC, 5)
+    assert client.fetch_margin_adjustment_history(BTC)[0]["amount"] == 5
+    stop = client.create_order(BTC, "market", "sell", 0.01, None, {"stopLossPrice": round(last * 0.95, 1)})
+    assert [order["id"] for order in client.fetch_open_orders(BTC, params={"trigger": True})] == [stop["id"]]
+    assert client.fetch_open_orders(BTC) == []
+    client.cancel_order(stop["id"], BTC, {"trigger": True})
+    pair = [{"symbol": BTC, "type": "limit", "side": "buy", "amount": 0.01, "price": round(last * part, 1)}
+            for part in (0.96, 0.965)]  # fmt: skip
+    placed = client.create_orders(pair)
+    gone = client.cancel_orders([order["id"] for order in placed], BTC)
+    assert [order["status"] for order in gone] == ["canceled"] * 2
+    client.create_order(BTC, "market", "sell", 0.01, None, {"reduceOnly": True})
+    assert client.fetch_positions([BTC]) == []
+    trades = client.fetch_my_trades(BTC)
+    assert [trade["side"] for trade in trades] == ["buy", "sell"]
+    fees = sum(trade["fee"]["cost"] for trade in trades)
+    told = sum(
+        float(row["info"]["income"]) for row in client.fetch_ledger() if row["info"]["incomeType"] == "COMMISSION"
+    )
+    assert told == pytest.approx(-fees)
+
+
+def test_refusals_reach_it_with_their_codes(client: Any) -> None:
+    last = client.fetch_ticker(BTC)["last"]
+    with pytest.raises(ccxt.ExchangeError, match="-2019"):
+        client.create_order(BTC, "market", "buy", 100)
+    with pytest.raises(ccxt.OrderNotFound, match="-2011"):
+        client.cancel_order("99999999", BTC)
+    with pytest.raises(ccxt.ExchangeError, match="-5022"):
+        client.create_order(BTC, "limit", "buy", 0.01, round(last * 1.01, 1), {"postOnly": True})
+    client.secret = "wrong"
+    with pytest.raises(ccxt.AuthenticationError, match="-1022"):
+        client.fetch_balance()
