@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ def test_it_reads_markets_prices_candles_and_funding(client: Any) -> None:
     assert len(book["bids"]) == len(book["asks"]) == 5
     assert book["bids"][0][0] < book["asks"][0][0]
     candles = client.fetch_ohlcv(BTC, "1h", limit=3)
-    assert [after[0] - before[0] for before, after in zip(candles, candles[1:], strict=False)] == [3_600_000] * 2
+    assert [after[0] - before[0] for before, after in pairwise(candles)] == [3_600_000] * 2
     for price in ("mark", "index", "premiumIndex"):
         assert [row[0] for row in client.fetch_ohlcv(BTC, "1h", limit=3, params={"price": price})] == [
             row[0] for row in candles

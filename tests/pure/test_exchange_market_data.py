@@ -1,4 +1,4 @@
-"""What the embedded exchange's market data say of each other: one trade, one price, one candle, wherever it is asked."""
+"""What the embedded exchange's market data say of each other: one trade, one price, one candle, wherever one asks."""
 
 from __future__ import annotations
 
