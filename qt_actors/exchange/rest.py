@@ -33,7 +33,7 @@ async def serve_rest(request: web.Request, exchange: Exchange, limits: Limits) -
     try:
         reply = await _answer(request, route, exchange, limits)
     except ExchangeError as refused:
-        headers = limits.headers(orders=False)
+        headers = limits.headers(orders=False) if weighed else {}
         if refused.http_status in {418, 429}:
             headers["Retry-After"] = str(limits.retry_after_s())
         return _json({"code": refused.code, "msg": refused.msg}, refused.http_status, headers)
