@@ -72,7 +72,7 @@ class Endpoints:
         core.at(now_ms)
         symbol, countdown = params.symbol_of(wire), params.integer(wire, "countdownTime")
         core.rules_of(symbol)
-        if countdown is None:
+        if countdown is None or countdown < 0:
             raise refusal(-1102, "countdownTime")
         core.state.countdowns.pop(symbol, None)
         if countdown > 0:

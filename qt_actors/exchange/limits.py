@@ -41,6 +41,11 @@ class _Window:
         self.count += amount
         return self.count
 
+    @property
+    def ends_ms(self) -> int:
+        """When the present stretch ends."""
+        return (self._stretch + 1) * self._length_ms
+
 
 class Limits:
     """Counts of the one client address and the one account this exchange has.
@@ -67,6 +72,7 @@ class Limits:
         self._buckets = {name: _Window(300_000) for name in BUCKETS}
         self._banned_until_ms = 0
         self._next_ban_ms = BAN_MS
+        self._free_ms = 0
 
     def count_weight(self, weight: int) -> None:
         """Count a request; 418 while banned, 429 with -1003 past the limit."""
@@ -77,6 +83,7 @@ class Limits:
             self._next_ban_ms = min(2 * self._next_ban_ms, BAN_MS_MAX)
             raise self._ban()
         if used > self._weight_max:
+            self._free_ms = self._weight.ends_ms
             raise ExchangeError(
                 -1003,
                 f"Too many requests; current limit of IP(127.0.0.1) is {self._weight_max} requests per minute. "
@@ -86,7 +93,9 @@ class Limits:
 
     def count_bucket(self, name: str) -> None:
         """Count a request in a bucket of its own; 418 while banned, 429 with -1003 past its limit."""
-        if self._buckets[name].add(1, self._admitted()) > BUCKETS[name]:
+        bucket = self._buckets[name]
+        if bucket.add(1, self._admitted()) > BUCKETS[name]:
+            self._free_ms = bucket.ends_ms
             raise ExchangeError(
                 -1003, f"Too many requests; current limit of IP(127.0.0.1) is {BUCKETS[name]} requests per 5 MINUTE.",
                 429,
@@ -107,6 +116,7 @@ class Limits:
             (self._orders_minute, in_minute, self._orders_minute_max, "1 MINUTE"),
         ):
             if window.add(0, now) + count > most:
+                self._free_ms = window.ends_ms
                 raise ExchangeError(-1015, f"Too many new orders; current limit is {most} orders per {unit}.", 429)
         self._orders_ten.add(in_ten_seconds, now)
         self._orders_minute.add(in_minute, now)
@@ -134,10 +144,9 @@ class Limits:
         return told
 
     def retry_after_s(self) -> int:
-        """Seconds until the ban ends, or until the next minute."""
+        """Seconds until the ban ends, or the window whose limit refused last."""
         now = int(self._wall_ms())
-        until = self._banned_until_ms if now < self._banned_until_ms else (now // 60_000 + 1) * 60_000
-        return max(1, -(-(until - now) // 1000))
+        return max(1, -(-(max(self._banned_until_ms, self._free_ms) - now) // 1000))
 
     def _ban(self) -> ExchangeError:
         return ExchangeError(

@@ -181,6 +181,8 @@ def funding_info(market: Market, _params: Mapping[str, str]) -> list[dict[str, A
 def funding_rates(market: Market, params: Mapping[str, str]) -> list[dict[str, Any]]:
     """`GET /fapi/v1/fundingRate`: settlements in time order; the latest where no time is given."""
     start, end = time_of(params, "startTime"), time_of(params, "endTime")
+    if start is not None and end is not None and start > end:
+        raise refusal(-1023)
     limit = limit_of(params, 100 if start is not None or end is not None else 200, 1000)
     rows, _ = rows_of(market, params)
     last = min(end if end is not None else market.now_ms, market.now_ms) + 1

@@ -93,6 +93,8 @@ class Orders:
             for name in ("price", "timeInForce"):
                 if wire.get(name):
                     raise refusal(-1106, name)
+            if params.choice(wire, "priceMatch", admission.PRICE_MATCHES, "NONE", -5037) != "NONE":
+                raise refusal(-5038)
         return order
 
     def _draft_limit(self, order: Order, wire: Params) -> None:

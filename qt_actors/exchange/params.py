@@ -105,4 +105,4 @@ def batch(params: Mapping[str, str], count_max: int) -> list[dict[str, str]]:
     orders = json_list(params.get("batchOrders", ""), "batchOrders")
     if len(orders) > count_max or not all(isinstance(one, dict) for one in orders):
         raise refusal(-4082, len(orders))
-    return [{key: str(value) for key, value in one.items()} for one in orders]
+    return [{key: str(value) for key, value in one.items() if value is not None} for one in orders]

@@ -132,7 +132,7 @@ class Queries:
         return [order_row(order, core.rules_of(order.symbol)) for order in found[-limit:]]
 
     def user_trades(self, wire: Params) -> list[Reply]:
-        """GET userTrades: by window (the newest), by fromId (the oldest), or of one orderId."""
+        """GET userTrades: from startTime or fromId on (the oldest), else the newest of the window or of one orderId."""
         core = self._core
         symbol = params.symbol_of(wire)
         rules = core.rules_of(symbol)
@@ -146,7 +146,8 @@ class Queries:
         if first is not None:
             found = [trade for trade in found if trade.trade_id >= first][:limit]
         elif number is None or wire.get("startTime") or wire.get("endTime"):
-            found = self._within(found, wire)[-limit:]
+            found = self._within(found, wire)
+            found = found[:limit] if wire.get("startTime") else found[-limit:]
         else:
             found = found[-limit:]
         return [trade_row(trade, rules) for trade in found]

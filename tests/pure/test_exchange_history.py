@@ -99,6 +99,8 @@ def test_histories_survive_a_restart_and_end_with_their_retention() -> None:
         ("income", {"incomeType": "NONSENSE"}, -1130),
         ("income", {"startTime": "2", "endTime": "1"}, -1023),
         ("set_fee_burn", {}, -1102),
+        ("countdown_cancel_all", {"countdownTime": "-1"}, -1102),
+        ("place_order", {"side": "BUY", "type": "MARKET", "quantity": "0.01", "priceMatch": "QUEUE"}, -5038),
         ("set_fee_burn", {"feeBurn": "maybe"}, -1130),
         ("trading_status", {"symbol": "NONEUSDT"}, -1121),
     ],
@@ -106,6 +108,21 @@ def test_histories_survive_a_restart_and_end_with_their_retention() -> None:
 def test_a_wrong_question_about_the_past_has_its_code(name: str, wire: dict[str, str], code: int) -> None:
     desk = Desk()
     assert refused(lambda: getattr(desk.engine, name)({**BTC, **wire}, desk.now_ms)) == code
+
+
+def test_trades_are_paged_from_a_time_on_and_then_by_id() -> None:
+    desk = Desk()
+    ids = []
+    for _ in range(5):
+        desk.order("BUY", "0.01")
+        desk.now_ms += 10
+        ids = [row["id"] for row in desk.engine.user_trades(BTC, desk.now_ms)]
+    since = {**BTC, "startTime": str(desk.now_ms - 1000), "limit": "2"}
+    first = [row["id"] for row in desk.engine.user_trades(since, desk.now_ms)]
+    assert first == ids[:2], "the oldest first"
+    rest = desk.engine.user_trades({**BTC, "fromId": str(first[-1] + 1), "limit": "10"}, desk.now_ms)
+    assert [row["id"] for row in rest] == ids[2:]
+    assert [row["id"] for row in desk.engine.user_trades({**BTC, "limit": "2"}, desk.now_ms)] == ids[3:]
 
 
 def test_own_liquidations_are_told_by_kind() -> None:

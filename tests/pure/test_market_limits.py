@@ -153,6 +153,7 @@ def test_orders_count_on_both_windows_and_a_refused_one_counts_on_none() -> None
         limits.count_orders(1, 1)
     assert caught.value.http_status == 429
     assert limits.headers(orders=True)["X-MBX-ORDER-COUNT-1M"] == "2"
+    assert 1 <= limits.retry_after_s() <= 10
     wall.ms += 10_000
     limits.count_orders(6, 6)
     wall.ms += 10_000
