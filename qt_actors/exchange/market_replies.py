@@ -14,7 +14,7 @@ from qt_actors.exchange.candles import (
     TRADES,
     VOLUME,
 )
-from qt_actors.exchange.errors import ExchangeError
+from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.funding_rates import CAP, DEFAULT_INTERVAL_MS, INTEREST
 from qt_actors.exchange.intervals import DAY_MS, HOUR_MS
 from qt_actors.exchange.kline_replies import row_of, time_of
