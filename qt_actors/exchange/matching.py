@@ -280,3 +280,4 @@ class Matching:
                 elif kept < order.remaining:
                     order.quantity, order.expiry_reason, order.update_ms = order.executed + kept, "4", core.now
                     self.emit_order(order, "AMENDMENT")
+                    order.expiry_reason = "0"
