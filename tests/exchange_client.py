@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +25,9 @@ async def at(exchange: ServedExchange) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def ask(session: aiohttp.ClientSession, method: str, path: str, **how: Any) -> tuple[int, Any, dict[str, str]]:
+async def ask(
+    session: aiohttp.ClientSession, method: str, path: str | URL, **how: Any
+) -> tuple[int, Any, dict[str, str]]:
     async with session.request(method, path, **how) as reply:
         assert reply.content_type == "application/json"
         return reply.status, await reply.json(), dict(reply.headers)
@@ -34,5 +37,6 @@ async def signed(session: aiohttp.ClientSession, method: str, path: str, **param
     now = (await ask(session, "GET", "/fapi/v1/time"))[1]["serverTime"]
     text = "&".join(f"{name}={quote(value, safe='')}" for name, value in {**params, "timestamp": str(now)}.items())
     signature = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-    status, reply, _ = await ask(session, method, f"{path}?{text}&signature={signature}")
+    url = URL(f"{path}?{text}&signature={signature}", encoded=True)  # goes out as it was signed
+    status, reply, _ = await ask(session, method, url)
     return status, reply

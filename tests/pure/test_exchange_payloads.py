@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,7 @@ from typing import Any
 import pytest
 
 from tests.exchange_desk import Desk
-
-Shape = dict[str, str]
-
-
-def shape(payload: dict[str, Any]) -> Shape:
-    """Keys with the JSON type of their value; whole and fractional numbers count as one type, null as any."""
-    names = {bool: "boolean", str: "string", int: "number", float: "number", list: "list", dict: "object"}
-    return {key: names.get(type(value), "null") for key, value in payload.items()}
-
-
-def compare(
-    ours: dict[str, Any],
-    theirs: dict[str, Any],
-    *,
-    newer: AbstractSet[str] = frozenset(),
-    gone: AbstractSet[str] = frozenset(),
-) -> None:
-    """Same keys and types; `newer` keys came after the capture, `gone` ones were removed after it."""
-    mine, real = shape(ours), shape(theirs)
-    assert set(mine) - set(real) == newer, "keys that only we send"
-    assert set(real) - set(mine) == gone, "keys that only the real exchange sends"
-    differing = {key for key in set(mine) & set(real) if mine[key] != real[key] and real[key] != "null"}
-    assert not differing
+from tests.exchange_samples import compare, reply_of
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +23,6 @@ def captured(samples: Path) -> dict[str, dict[str, Any]]:
     """Events of the real private stream by what they show."""
     rows = [json.loads(line) for line in (samples / "user_stream_captured.jsonl").read_text().splitlines()]
     return {f"{row['captured']} {row['what']}": row["raw"] for row in rows}
-
-
-def reply_of(samples: Path, name: str) -> Any:
-    """The JSON of a REST fixture, whose first three lines are method, path and whether it is signed."""
-    text = (samples / "binance_net" / "Endpoints" / "UsdFutures" / name).read_text(encoding="utf-8-sig")
-    return json.loads("\n".join(text.splitlines()[3:]))
 
 
 def test_order_events_have_the_captured_shape(captured: dict[str, dict[str, Any]]) -> None:
