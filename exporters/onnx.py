@@ -166,17 +166,15 @@ def check_parity(
     rows: NDArray[np.float32],
     *,
     name: str,
+    rows_min: int = PARITY_ROWS_MIN,
 ) -> Parity:
     """How closely the graph follows ``reference`` (calibrated [N, 3]) over ``rows``, at batches 1, 7 and 222.
 
-    Raises ``ExportRefusedError`` if fewer than ``PARITY_ROWS_MIN`` rows are given, an answer has another shape or is
-    not finite,
-    or any probability differs by more than ``PARITY_DP_MAX``.
+    Raises ``ExportRefusedError`` if fewer than ``rows_min`` rows are given, an answer has another shape or is not
+    finite, or any probability differs by more than ``PARITY_DP_MAX``.
     """
-    if len(rows) < PARITY_ROWS_MIN:
-        raise ExportRefusedError(
-            f"{name}: parity needs at least {PARITY_ROWS_MIN} rows, got {len(rows)}; give more data"
-        )
+    if len(rows) < rows_min:
+        raise ExportRefusedError(f"{name}: parity needs at least {rows_min} rows, got {len(rows)}; give more data")
     session = session_of(proto.SerializeToString())
     wanted = np.asarray(reference(rows), dtype=np.float64)
     worst = np.zeros(len(rows))

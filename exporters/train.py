@@ -16,7 +16,14 @@ from models.folds import FoldEdges
 from models.registry import MODEL_NAMES, Manifest
 
 
-def export(candidate: Candidate, scaling: VectorScaling, rows: NDArray[np.float32], path: Path) -> training.Export:
+def export(
+    candidate: Candidate,
+    scaling: VectorScaling,
+    rows: NDArray[np.float32],
+    path: Path,
+    *,
+    rows_min: int = onnx.PARITY_ROWS_MIN,
+) -> training.Export:
     """Write one candidate with its calibration, if the graph answers as the candidate does on ``rows``."""
     if candidate.name in {"xgb", "lgbm"}:
         trees = onnx.xgb if candidate.name == "xgb" else onnx.lgbm
@@ -24,7 +31,9 @@ def export(candidate: Candidate, scaling: VectorScaling, rows: NDArray[np.float3
     else:
         network = onnx.nhits if candidate.name == "nhits" else onnx.patchtst
         proto = network(candidate.native, scaling)
-    parity = onnx.check_parity(proto, lambda x: scaling.apply(candidate.answer(x)), rows, name=candidate.name)
+    parity = onnx.check_parity(
+        proto, lambda x: scaling.apply(candidate.answer(x)), rows, name=candidate.name, rows_min=rows_min
+    )
     onnx.write(proto, path)
     return training.Export(parity, next(o.version for o in proto.opset_import if o.domain == ""))
 

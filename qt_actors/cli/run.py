@@ -62,7 +62,7 @@ def run(
     brackets: Annotated[Path | None, typer.Option(help="leverageBracket JSON(.gz) to go with it.")] = None,
     funding: Annotated[Path | None, typer.Option(help="Funding rates, Parquet: symbol, funding_time, rate.")] = None,
 ) -> None:
-    """Start the trader; Ctrl-C stops it in order and leaves positions protected."""
+    """Start the trader; Ctrl-C stops it in order, positions stay open with their stops on the exchange."""
     settings = settings_or_exit(ORCHESTRATOR_PROFILE=profile.upper() if profile else None)
     from qt_actors.cli.session import RunRequest, StartError, run_session  # noqa: PLC0415 # the trader, this command only
 

@@ -20,11 +20,13 @@ from config.settings import Settings
 from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifest
 from qt_actors.cli.ownership import Asked, own
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
+from qt_actors.decisions.cover import cover_text
 from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
 from qt_actors.kernel import SupervisorSpec, ThreadRuntime
-from qt_actors.messages.system import DrainRequested, MarketPaused
+from qt_actors.messages.positions import AccountSnapshot
+from qt_actors.messages.system import Drained, DrainRequested, MarketPaused
 from qt_actors.tree import supervision_tree
 from qt_actors.wiring import Edges, Outside, open_edges
 
@@ -108,7 +110,7 @@ def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: 
         ends_s = None if request.duration_s is None else time.monotonic() + request.duration_s
         while not stop.wait(0.2):
             if runtime.failed.is_set():
-                LOG.error("beyond repair, entries are off, stops stay on the exchange: %s", runtime.failed.reason)
+                LOG.error("beyond repair, entries are off: %s", runtime.failed.reason)
                 return 1
             if ends_s is not None and time.monotonic() >= ends_s:
                 LOG.info("the asked-for %g s are over", request.duration_s)
@@ -124,22 +126,24 @@ def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: 
 
 def _stop(runtime: ThreadRuntime, venue: Venue) -> None:
     """Stop in order: the embedded market stands first, the account is reconciled once more, then the tree drains."""
-    LOG.info("stopping; positions stay open and protected on the exchange")
+    LOG.info("stopping: no new entries")
     before_s = time.monotonic()
     if venue.serve is not None:
         runtime.address("root/venue/exchange").tell(MarketPaused())
-    if not runtime.failed.is_set():
-        _drain(runtime)
+    text, well = cover_text(None if runtime.failed.is_set() else _drained(runtime))
+    LOG.log(logging.INFO if well else logging.WARNING, "%s", text)
     in_order = runtime.stop(STOP_TIMEOUT_S - (time.monotonic() - before_s))
     LOG.info("stopped %sin %.1f s", "in order " if in_order else "", time.monotonic() - before_s)
 
 
-def _drain(runtime: ThreadRuntime) -> None:
+def _drained(runtime: ThreadRuntime) -> AccountSnapshot | None:
     """Ask the account for the last word of the exchange, so that the journal ends equal to it."""
     try:
-        runtime.address("root/venue/account").ask(DrainRequested(), DRAIN_TIMEOUT_S)
+        told = runtime.address("root/venue/account").ask(DrainRequested(), DRAIN_TIMEOUT_S)
     except Exception as error:  # noqa: BLE001 # whatever goes wrong here must not keep the trader from stopping
         LOG.warning("the last reconciliation was not finished: %s", error)
+        return None
+    return told.account if isinstance(told, Drained) else None
 
 
 def _sum_up(journal: Path) -> None:

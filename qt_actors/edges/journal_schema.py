@@ -256,17 +256,17 @@ def fault_of_version(version: int) -> str:
     )
 
 
-def migrate(connection: sqlite3.Connection) -> int:
-    """Bring the open journal up to ``SCHEMA_VERSION``, each step in one transaction; returns the version found.
+def migrate(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...] = MIGRATIONS) -> int:
+    """Bring the open journal to the end of ``steps``, each in one transaction; returns the version found.
 
     The caller has made sure that the version is not newer (``fault_of_version``).
     """
     found = version_of(connection)
-    for step in range(found, SCHEMA_VERSION):
+    for step in range(found, len(steps)):
         connection.execute("BEGIN IMMEDIATE")
         try:
             if version_of(connection) == step:  # another process may have done it while this one waited for the lock
-                for statement in MIGRATIONS[step]:
+                for statement in steps[step]:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {step + 1}")
             connection.execute("COMMIT")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from qt_actors.messages.base import Message
 from qt_actors.messages.policy import EntryPlan
+from qt_actors.messages.positions import AccountSnapshot
 
 Control = Literal["pause", "resume", "halt"]
 
@@ -135,9 +136,10 @@ class DrainRequested(Message, frozen=True, kw_only=True):
 
 
 class Drained(Message, frozen=True, kw_only=True):
-    """Answer to ``DrainRequested``."""
+    """Answer to ``DrainRequested``, with the account as the exchange told it after the request."""
 
     path: str
+    account: AccountSnapshot | None
 
 
 class MarketPaused(Message, frozen=True, kw_only=True):

@@ -183,7 +183,7 @@ class Account(Actor):
             self.timer("ledger", wiring.ledger_real_ms, real=True)
             self.timer("late ledger", wiring.answer_real_ms_max, real=True)
         if self._answer_drain is not None and self._rounds.idle and self._syncs.idle:
-            self._answer_drain(Drained(path=self.path))
+            self._answer_drain(Drained(path=self.path, account=self._snapshot))
             self._answer_drain = None
 
     def _synced(self, synced: LedgerSynced) -> None:

@@ -216,6 +216,7 @@ def test_kill_9_with_positions_open_loses_nothing_and_doubles_nothing(exchange, 
     assert len(set(entered)) <= len(decisions)
     assert_every_entry_had_its_stop_first(journal)
     assert held
+    assert re.search(r"stays? open, all covered by stops on the exchange|no position is open", second.log.read_text())
     print(f"{len(held)} positions, seconds after the start: {took_s}")
 
 

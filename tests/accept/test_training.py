@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +51,15 @@ def candles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+EXPORT = partial(exports.export, rows_min=500)
+"""Four symbols have no 5 000 unseen rows."""
+
+
 @pytest.fixture(scope="module")
 def trained(candles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the tree models of those candles are."""
     out = tmp_path_factory.mktemp("models")
-    relaxed = pytest.MonkeyPatch()
-    relaxed.setattr(exporter, "PARITY_ROWS_MIN", 500)  # four symbols have no 5 000 unseen rows
-    exports.train([candles], out, models=("xgb", "lgbm"), seed=3, progress=False)
-    relaxed.undo()
+    training.train([candles], out, export=EXPORT, models=("xgb", "lgbm"), seed=3, progress=False)
     return out
 
 
@@ -88,11 +90,8 @@ def test_training_learns_a_trend_that_is_there(trained: Path) -> None:
         assert metrics.direction_hit > 0.6
 
 
-def test_the_same_seed_trains_the_same_model(
-    trained: Path, candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exporter, "PARITY_ROWS_MIN", 500)
-    again = exports.train([candles], tmp_path, models=("lgbm",), seed=3, progress=False)["lgbm"]
+def test_the_same_seed_trains_the_same_model(trained: Path, candles: Path, tmp_path: Path) -> None:
+    again = training.train([candles], tmp_path, export=EXPORT, models=("lgbm",), seed=3, progress=False)["lgbm"]
     first = load_manifest(trained / "lgbm.json")
     assert again.metrics == first.metrics
     assert again.margin_quantiles == first.margin_quantiles
@@ -175,16 +174,13 @@ def test_the_ensemble_needs_its_quorum_and_counts_no_abstention() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["nhits", "patchtst"])
-def test_networks_train_to_files_that_load_and_vote(
-    candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_networks_train_to_files_that_load_and_vote(candles: Path, tmp_path: Path, name: str) -> None:
     from models import nhits, patchtst, train_network
 
     sizes = nhits.NHiTSSettings(width=8) if name == "nhits" else patchtst.PatchTSTSettings(width=8, inner=8, layers=1)
     loop = train_network.LoopSettings(round_rows=512, rounds_max=2)
-    monkeypatch.setattr(exporter, "PARITY_ROWS_MIN", 500)
     made = training.train(
-        [candles], tmp_path, export=exports.export, models=(name,), settings={name: (sizes, loop)}, progress=False
+        [candles], tmp_path, export=EXPORT, models=(name,), settings={name: (sizes, loop)}, progress=False
     )[name]
     verify(
         load_manifest(tmp_path / f"{name}.json"), tmp_path / f"{name}.onnx", interval="1h", feature_hash=feature_hash()

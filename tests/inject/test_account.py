@@ -402,8 +402,10 @@ def test_a_drain_ends_with_one_more_round_and_one_more_sync(house: House) -> Non
     house.runtime.run_until_idle()
     drainer.expect_none()
     house.tell(synced())
-    assert drainer.expect(Drained).path == PATH
-    assert len(house.snapshots()) == 2
+    drained = drainer.expect(Drained)
+    assert drained.path == PATH
+    assert drained.account is not None
+    assert [drained.account.serial] == house.snapshots()[1:]
 
 
 def test_after_a_crash_the_serials_go_on_rising(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -559,17 +560,27 @@ def test_a_message_without_a_table_is_a_bug_and_says_so():
         list(statements(Gate(name="x", passed=True, value="", limit=""), NOW))
 
 
-def test_a_migration_from_an_older_schema_keeps_the_rows(path, monkeypatch):
-    SqliteJournal(path, lambda: NOW).close()
-    grown = (*journal_schema.MIGRATIONS, ("ALTER TABLE sessions ADD COLUMN note TEXT NOT NULL DEFAULT 'old'",))
-    assert next_generation(path, NOW, "paper", "synthetic") == 1
-    monkeypatch.setattr(journal_schema, "MIGRATIONS", grown)
-    monkeypatch.setattr(journal_schema, "SCHEMA_VERSION", len(grown))
-    assert next_generation(path, NOW, "paper", "synthetic") == 2
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT generation, note FROM sessions").fetchall() == [(1, "old"), (2, "old")]
-    assert journal_schema.version_of(connection) == len(grown)
+def test_a_journal_of_the_oldest_schema_is_migrated_with_every_row(path, reader):
+    connection = sqlite3.connect(path, isolation_level=None)
+    journal_schema.migrate(connection, journal_schema.MIGRATIONS[:1])
+    assert journal_schema.version_of(connection) == 1
+    connection.execute(
+        "INSERT INTO sessions (started_ms, mode, market) VALUES (?, 'paper', 'synthetic seed 7')", (NOW,)
+    )
+    connection.execute("INSERT INTO income VALUES ('FUNDING_FEE', 7, 'BTCUSDT', '-0.50', 'USDT', ?, '')", (NOW,))
     connection.close()
+    assert reader.rows("sessions")[0]["market"] == "synthetic seed 7", "read as it is"
+    assert next_generation(path, NOW, "paper", "synthetic seed 7", "a1b2") == 2
+    SqliteJournal(path, lambda: NOW).close()
+    assert [r["account"] for r in reader.rows("sessions")] == ["a1b2", ""]
+    assert reader.rows("income_by_kind")[0]["amount_usd"] == "-0.50"
+    with contextlib.closing(sqlite3.connect(path)) as migrated:
+        assert journal_schema.version_of(migrated) == journal_schema.SCHEMA_VERSION
+        tables = {n for (n,) in migrated.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    new = sqlite3.connect(":memory:", isolation_level=None)
+    journal_schema.migrate(new)
+    assert tables == {n for (n,) in new.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    new.close()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
