@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from qt_actors.exchange import ws_api
 from qt_actors.exchange.candle_files import MarketDataError
@@ -36,6 +37,17 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 0.025
 SLICES_PER_TICK: Final = 4  # bars walked between two looks at the sockets
 STOP_TIMEOUT_S: Final = 5.0
+
+
+def _http_log() -> logging.Logger:
+    """The HTTP layer's log, without a trace for every client that speaks no HTTP: it has been answered 400."""
+    http_log = logging.getLogger(f"{__name__}.http")
+    http_log.addFilter(_is_ours)
+    return http_log
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 class ExchangeServer:
@@ -69,7 +81,14 @@ class ExchangeServer:
         """
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            max_line_size=BODY_BYTES_MAX,
+            logger=_http_log(),
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._config.host, self._config.port)
         await site.start()

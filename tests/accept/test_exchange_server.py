@@ -8,13 +8,10 @@ import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.config import ExchangeConfig
@@ -132,67 +129,6 @@ def test_keys_and_signatures_are_checked_before_anything_else(served: ServedExch
             assert (
                 await ask(session, "GET", "/fapi/v1/historicalTrades?symbol=BTCUSDT", headers={"X-MBX-APIKEY": "x"})
             )[0] == 401
-
-    asyncio.run(check())
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_no_request_makes_it_stumble(served: ServedExchange, data: st.DataObject) -> None:
-    """Any method, path, query and body: an HTTP status, JSON, and never a -1000 of our own making."""
-    method, path = data.draw(st.sampled_from(sorted(r for r in ROUTES if r[1] != "/qt/pause")))
-    texts = st.one_of(
-        st.sampled_from(["BTCUSDT", "1h", "1M", "-1", "0", "1501", "true", "null", "[]", "[1]", '["a"]', "LIMIT"]),
-        st.text(max_size=12), st.integers(-(10**20), 10**20).map(str), st.floats().map(repr),
-    )  # fmt: skip
-    names = st.sampled_from(
-        ["symbol", "pair", "interval", "limit", "startTime", "endTime", "fromId", "contractType", "side", "type",
-         "quantity", "price", "batchOrders", "orderIdList", "leverage", "marginType", "orderId", "listenKey", "x"]
-    )  # fmt: skip
-    params = data.draw(st.dictionaries(names, texts, max_size=6))
-    body = data.draw(st.one_of(st.none(), st.binary(max_size=60)))
-
-    async def check() -> None:
-        async with at(served) as session:
-            if ROUTES[method, path].access is Access.SIGNED:
-                status, reply = await signed(session, method, path, **params)
-            else:
-                wire = "&".join(f"{name}={quote(value, safe='')}" for name, value in params.items())
-                status, reply, _ = await ask(session, method, f"{path}?{wire}", data=body)
-            assert status < 500, (method, path, params, reply)
-            if status >= 400:
-                assert set(reply) == {"code", "msg"}
-
-    asyncio.run(check())
-
-
-BROKEN = (
-    b"\x00\x01\x02\r\n\r\n",
-    b"GET /fapi/v1/ping HTTP/9.9\r\n\r\n",
-    b"GET /" + b"a" * 100_000,
-    b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
-    b"GET /fapi/v1/klines?symbol=\xff\xfe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-)
-
-
-def test_broken_http_costs_nobody_else_anything(served: ServedExchange) -> None:
-    for raw in BROKEN:
-        with socket.create_connection(("127.0.0.1", served.port), 5) as line:
-            line.sendall(raw)
-            line.shutdown(socket.SHUT_WR)
-            answer = b""
-            while part := line.recv(65536):
-                answer += part
-            assert answer.startswith(b"HTTP/1.") or answer == b""
-            assert b"Traceback" not in answer
-
-    async def check() -> None:
-        async with at(served) as session:
-            assert (await ask(session, "GET", "/fapi/v1/ping"))[0] == 200
-            big = await ask(session, "POST", "/fapi/v1/order", data=b"x" * 300_000)
-            assert (big[0], big[1]["code"]) == (413, -1101)
-            many = "&".join(f"p{number}=1" for number in range(500))
-            assert (await ask(session, "GET", f"/fapi/v1/klines?{many}"))[1]["code"] == -1101
 
     asyncio.run(check())
 
