@@ -197,19 +197,26 @@ class Account(Actor):
         if self._ledger.unexplained:
             self._incident(f"commissions without a fill: {self._ledger.unexplained}", repaired=False)
         self._syncs.end()
+        if self._held is None and self._snapshot is not None:
+            self._untold = ()
         if self._held is not None and self._held_syncs:
             self._look_again(self._held)
         self._ask()
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
-        """Pass a snapshot on when the fills told explain it; else, and at the start, the ledger has the first word."""
-        if self._snapshot is not None:
-            self._untold = self._holdings.lacking(snapshot)
-            self._untold_since_ms = self._snapshot.requested_ms - OVERLAP_MS
+        """Pass a snapshot on; but one that lacks what the fills told do not explain waits for the ledger, as the first.
+
+        What has grown goes out at once, for it may be bare; its fills are asked for all the same.
+        """
         self._held, self._held_syncs = snapshot, 0
-        if self._snapshot is not None and not self._untold:
-            self._pass_on()
-            return
+        if self._snapshot is not None:
+            untold, lacking = self._holdings.unexplained(snapshot), self._holdings.lacking(snapshot)
+            self._untold_since_ms = self._snapshot.requested_ms - OVERLAP_MS
+            self._syncs.wanted = self._syncs.wanted or bool(untold)
+            if not lacking:
+                self._pass_on(untold)
+                return
+            self._untold = untold
         self._syncs.wanted = True
         self._held_back += 1
         self.timer("held", self._wiring.held_real_ms_max, real=True)
@@ -226,10 +233,10 @@ class Account(Actor):
             self._incident(f"less is held than fills explain: {', '.join(self._untold)}", repaired=False)
             self._pass_on()
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, untold: tuple[str, ...] = ()) -> None:
         if self._held is None:
             return
-        snapshot, self._held, self._untold = self._held, None, ()
+        snapshot, self._held, self._untold = self._held, None, untold
         self.cancel_timer("held")
         self.cancel_timer("again")
         self._rounds.end()

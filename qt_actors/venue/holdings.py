@@ -23,12 +23,14 @@ class Told(msgspec.Struct, order=True):
         trade_id: rises within a symbol, so that fills told late find their place.
         change: of the position, signed; time_ms: of the execution, exchange time.
         asked_after: the running round was asked after it was told: its snapshot must show it.
+        overdue: the last snapshot passed on did not show it, though it should have.
     """
 
     trade_id: int
     change: Decimal
     time_ms: int
     asked_after: bool = False
+    overdue: bool = False
 
 
 class Holdings:
@@ -38,7 +40,7 @@ class Holdings:
         self._held: Mapping[str, Decimal] | None = None
         self._told: dict[str, list[Told]] = defaultdict(list)
         self._unexplained: dict[str, Decimal] = {}
-        """By how much a snapshot passed on differed from held and told: a late fill or snapshot makes it good."""
+        """By how much a snapshot passed on differed from held and told; fills told later make it good."""
 
     def told(self, fill: Fill) -> None:
         """A fill is told to everybody for the first time, by whichever way it came."""
@@ -51,12 +53,18 @@ class Holdings:
             for fill in fills:
                 fill.asked_after = True
 
-    def lacking(self, snapshot: AccountSnapshot) -> tuple[str, ...]:
-        """Symbols of which less is held than the fills told can explain; none when nothing was passed on before."""
+    def unexplained(self, snapshot: AccountSnapshot) -> tuple[str, ...]:
+        """Symbols whose quantity the fills told do not explain; none before a first snapshot was passed on."""
         if self._held is None:
             return ()
         seen = _quantities(snapshot)
-        return tuple(symbol for symbol in sorted({*self._held, *self._told}) if self._lacks(symbol, seen))
+        symbols = sorted({*self._held, *self._told, *seen})
+        return tuple(s for s in symbols if self._explanation(s, self._told_of(s), seen.get(s, ZERO))[0] is None)
+
+    def lacking(self, snapshot: AccountSnapshot) -> tuple[str, ...]:
+        """Those of the unexplained whose position is gone, turned or smaller than expected."""
+        seen = _quantities(snapshot)
+        return tuple(s for s in self.unexplained(snapshot) if _is_less(seen.get(s, ZERO), self._expected(s)))
 
     def passed(self, snapshot: AccountSnapshot) -> None:
         """The snapshot is passed on: what it shows needs no more explaining."""
@@ -74,36 +82,49 @@ class Holdings:
     def _settle(self, symbol: str, fills: list[Told], quantity: Decimal) -> int:
         """Up to which fill this quantity has seen them; where it fits none, remember by how much it does not."""
         end, made_good = self._explanation(symbol, fills, quantity)
-        if end is None:
-            end = _sure(fills)
-            self._unexplained[symbol] = quantity - self._expected(symbol, fills)
-        elif made_good:
-            del self._unexplained[symbol]
-        return end
+        if end is not None:
+            if made_good:
+                del self._unexplained[symbol]
+            return end
+        sums, sure = _sums(fills), _sure(fills)
+        for earlier in range(sure - 1, -1, -1):
+            if sums[earlier] == quantity - self._held_of(symbol) and not fills[earlier].overdue:
+                for fill in fills[earlier:sure]:
+                    fill.overdue = True  # the snapshot lags behind the stream, once
+                return earlier
+        self._unexplained[symbol] = quantity - self._held_of(symbol) - sums[sure]
+        return sure
 
     def _explanation(self, symbol: str, fills: list[Told], quantity: Decimal) -> tuple[int | None, bool]:
         """(up to which fill, whether an earlier difference was made good by it); None when no place fits."""
-        sums = list(accumulate((fill.change for fill in fills), initial=ZERO))
-        change = quantity - self._held_of(symbol)
-        for earlier in (ZERO, self._unexplained.get(symbol, ZERO)):
-            for end in range(_sure(fills), len(sums)):
-                if sums[end] == change + earlier:
-                    return end, earlier != 0
+        sums, sure, change = _sums(fills), _sure(fills), quantity - self._held_of(symbol)
+        for end in range(sure, len(sums)):
+            if sums[end] == change:
+                return end, False
+        if symbol in self._unexplained:
+            for end in range(max(sure, 1), len(sums)):
+                if sums[end] == change + self._unexplained[symbol]:
+                    return end, True
         return None, False
 
-    def _lacks(self, symbol: str, seen: Mapping[str, Decimal]) -> bool:
-        """Whether the position is unexplained, and gone, turned or smaller than expected."""
-        fills, quantity = self._told.get(symbol, []), seen.get(symbol, ZERO)
-        if self._explanation(symbol, fills, quantity)[0] is not None:
-            return False
-        expected = self._expected(symbol, fills)
-        return expected != 0 and (quantity * expected <= 0 or abs(quantity) < abs(expected))
+    def _expected(self, symbol: str) -> Decimal:
+        fills = self._told_of(symbol)
+        return self._held_of(symbol) + _sums(fills)[_sure(fills)]
 
-    def _expected(self, symbol: str, fills: list[Told]) -> Decimal:
-        return self._held_of(symbol) + sum((fill.change for fill in fills[: _sure(fills)]), ZERO)
+    def _told_of(self, symbol: str) -> list[Told]:
+        return self._told.get(symbol, [])
 
     def _held_of(self, symbol: str) -> Decimal:
         return (self._held or {}).get(symbol, ZERO)
+
+
+def _is_less(quantity: Decimal, expected: Decimal) -> bool:
+    return expected != 0 and (quantity * expected <= 0 or abs(quantity) < abs(expected))
+
+
+def _sums(fills: list[Told]) -> list[Decimal]:
+    """Change of the position by the first n fills, n from 0."""
+    return list(accumulate((fill.change for fill in fills), initial=ZERO))
 
 
 def _sure(fills: list[Told]) -> int:

@@ -61,7 +61,7 @@ class House:
         self.rest = BinanceRest(endpoints, KEYS, clock, self.loop)
         self.streams = BinanceStreams(endpoints, clock, self.loop, self.rest)
         self.runtime = ThreadRuntime(clock)
-        names = ("executor", "monitor", "recorder", "governor", "features", "telemetry")
+        names = ("executor", "monitor", "recorder", "governor", "features", "telemetry", "everything")
         self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
         self.executor, self.features = self.probes["executor"], self.probes["features"]
         self.read = 0
@@ -81,8 +81,8 @@ class House:
             gateway=to["gateway"],
             streams=self.streams,
             journal=Past,  # type: ignore[arg-type] # all it asks
-            order_listeners=(to["executor"],),
-            snapshot_listeners=(to["monitor"],),
+            order_listeners=(to["executor"], to["everything"]),
+            snapshot_listeners=(to["monitor"], to["everything"]),
             ledger_listeners=(to["recorder"],),
             recorder=to["recorder"],
         )
@@ -197,15 +197,14 @@ def test_a_protected_entry_from_leverage_to_ledger_equals_the_exchanges_books(ho
     buy(house)
     filled = house.outcome(orders.OrderAccepted)
     assert (filled.status, filled.executed_quantity) == ("FILLED", D("1.00"))
-    told = [m for m in house.executor.heard if isinstance(m, orders.OrderUpdated) and m.fill]
-    if not told:
-        told = [house.executor.fish(orders.OrderUpdated, lambda m: m.fill is not None, within_ms=WAIT_MS)]
+    if not any(isinstance(m, orders.OrderUpdated) and m.status == "FILLED" for m in house.executor.heard):
+        house.executor.fish(orders.OrderUpdated, lambda m: m.status == "FILLED", within_ms=WAIT_MS)
+    told = [m.fill for m in house.executor.heard if isinstance(m, orders.OrderUpdated) and m.fill]
     seen = house.snapshot()
     (position,) = seen.positions
     assert (position.symbol, position.quantity) == ("SOLUSDT", D("1.00"))
     assert [order.client_id for order in seen.conditionals] == ["stop-1"]
-    assert told[0].fill is not None
-    assert seen.wallet_usd == D(10_000) - told[0].fill.commission
+    assert seen.wallet_usd == D(10_000) - sum(fill.commission for fill in told)
     drainer = Probe(house.runtime, "root/drainer")
     drainer.tell("root/account", DrainRequested())
     drainer.fish(Drained, within_ms=WAIT_MS)
@@ -307,6 +306,26 @@ def test_a_fill_the_stream_did_not_tell_is_found_in_the_ledger(house: House) -> 
     if not told:
         told = [house.executor.fish(orders.Fill, within_ms=WAIT_MS)]
     assert {fill.client_id for fill in told} == {"entry-1"}
+
+
+def test_with_a_dead_private_stream_the_exit_is_told_before_the_snapshot_that_lacks_the_position(house: House) -> None:
+    house.snapshot()
+    house.streams.close()
+    buy(house)
+    house.outcome(orders.OrderAccepted)
+    assert [position.symbol for position in house.snapshot().positions] == ["SOLUSDT"]
+    house.order(
+        orders.PlaceOrder, client_id="exit-1", side="SELL", quantity=D("1.00"), reduce_only=True, purpose="close"
+    )
+    house.outcome(orders.OrderAccepted)
+    assert house.snapshot().positions == ()
+    heard = house.probes["everything"].heard
+    held = next(n for n, m in enumerate(heard) if isinstance(m, AccountSnapshot) and m.positions)
+    exit_told = next(n for n, m in enumerate(heard) if isinstance(m, orders.Fill) and m.client_id == "exit-1")
+    gone = next(n for n, m in enumerate(heard[held:], held) if isinstance(m, AccountSnapshot) and not m.positions)
+    assert exit_told < gone
+    fills = [m.trade_id for m in heard if isinstance(m, orders.Fill)]
+    assert len(fills) == len(set(fills)) >= 2
 
 
 def test_bars_ten_a_second_are_all_told_once_in_order_and_equal_the_files(tmp_path: Path) -> None:

@@ -236,10 +236,17 @@ def test_trades_that_lag_behind_positions_are_asked_for_again_but_not_for_ever(h
     assert len(house.snapshots()) == 3, "what was passed on is the truth from now on"
 
 
-def test_a_grown_or_new_position_is_told_at_once_for_it_may_be_bare(house: House) -> None:
+def test_a_grown_or_new_position_is_told_at_once_for_it_may_be_bare_and_its_fills_are_asked_for(house: House) -> None:
+    before = len(house.asked(LedgerLoadRequested))
     house.held = D("0.05")
     house.ask_a_round()
     assert len(house.snapshots()) == 2
+    (request,) = house.asked(LedgerLoadRequested)[before:]
+    assert request.symbols == ("BTCUSDT",)
+    house.tell(a_fill(5, quantity=D("0.04")), synced())
+    house.ask_a_round()
+    assert len(house.snapshots()) == 3
+    assert len(house.asked(LedgerLoadRequested)) == before + 1
 
 
 def test_a_held_snapshot_is_forgotten_with_the_venue_and_asked_anew(house: House) -> None:

@@ -99,6 +99,22 @@ def test_a_trade_that_opened_and_closed_between_two_snapshots_is_missed_too() ->
     assert holdings.lacking(shown(0)) == ()
 
 
+def test_a_position_whose_entry_was_never_told_does_not_explain_its_own_end() -> None:
+    holdings = holding(0)
+    holdings.asked()
+    assert (holdings.unexplained(shown(2)), holdings.lacking(shown(2))) == (("BTCUSDT",), ())
+    holdings.passed(shown(2))
+    holdings.asked()
+    assert holdings.lacking(shown(0)) == ("BTCUSDT",)
+    holdings.told(fill(1, 2))
+    assert holdings.lacking(shown(0)) == ("BTCUSDT",)
+    holdings.told(fill(2, -2))
+    assert holdings.lacking(shown(0)) == ()
+    holdings.passed(shown(0))
+    holdings.asked()
+    assert holdings.unexplained(shown(0)) == ()
+
+
 def test_smaller_and_turned_positions_wait_and_grown_and_new_ones_do_not() -> None:
     for quantity, waits in ((1, True), (-2, True), (-1, True), (3, False), (2, False)):
         assert bool(holding(2).lacking(shown(quantity))) is waits, quantity
