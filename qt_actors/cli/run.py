@@ -14,8 +14,8 @@ from qt_actors.cli.say import problem, wrong_usage
 
 Mode = Literal["paper", "testnet", "live"]
 ProfileName = Literal["safe", "aggressive", "none"]
-SYNTHETIC_SPEED = 60.0
-"""A minute a second: the first trades are seen within minutes, and every log line can still be read."""
+SYNTHETIC_SPEED = 300.0
+"""Five minutes a second: trades are seen within a minute or two, and every log line can still be read."""
 
 
 def parse_time(text: str | None) -> int | None:
@@ -52,7 +52,7 @@ def run(
     replay: Annotated[Path | None, typer.Option(help="Folder of SYMBOL.parquet or Binance's CSV/zip dumps.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="Market time to begin at: 2025-04-01 or ms.")] = None,
     symbols: Annotated[str, typer.Option(help="A,B or all.")] = "all",
-    speed: Annotated[float | None, typer.Option(help="60 makes a minute a second; default 60.")] = None,
+    speed: Annotated[float | None, typer.Option(help="60 makes a minute a second; default 300.")] = None,
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after so many real seconds.")] = None,
     exchange_url: Annotated[str | None, typer.Option(help="An embedded exchange that runs elsewhere.")] = None,
     seed: Annotated[int, typer.Option(help="Of the synthetic market and every random choice.")] = 1,

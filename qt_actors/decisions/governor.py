@@ -60,14 +60,15 @@ def gross_limit(equity_usd: Decimal, settings: Settings) -> Decimal:
 
 
 def after_trade(state: GovernorState, trade: TradeClosed) -> GovernorState:
-    """Count a closed trade once: a net loss lengthens the streak, a net gain ends it, an even one leaves it."""
-    return _counted(state, trade.decision_id, trade.realized_usd - trade.commission_usd, trade.closed_ms)
+    """Count a closed trade once: a net loss lengthens the streak, a net gain ends it, even or unknown leaves it."""
+    net = trade.realized_usd - trade.commission_usd if trade.complete else Decimal(0)
+    return _counted(state, trade.decision_id, net, trade.closed_ms)
 
 
 def after_results(state: GovernorState, rows: Iterable[Mapping[str, Any]]) -> GovernorState:
     """Count the journal's closed trades, newest first, as far as they were not heard of before the restart."""
     for row in reversed(list(rows)):
-        net = Decimal(row["realized_usd"]) - Decimal(row["commission_usd"])
+        net = Decimal(row["realized_usd"]) - Decimal(row["commission_usd"]) if row["complete"] else Decimal(0)
         state = _counted(state, row["decision_id"], net, row["closed_ms"])
     return state
 

@@ -39,7 +39,8 @@ class Question(msgspec.Struct, frozen=True):
 _ARRAYS = {"gates": GATE_FIELDS, "votes": VOTE_FIELDS}
 _TRADE = (
     "SELECT decision_id, symbol, side, phase, opened_ms, closed_ms, quantity, entry_price, exit_price, exit_reason, "
-    "exits, realized_usd, commission_usd, risk_usd, slippage_bps, mfe_pct, mae_pct, confidence, adopted FROM trades "
+    "exits, realized_usd, commission_usd, risk_usd, slippage_bps, mfe_pct, mae_pct, confidence, adopted, complete "
+    "FROM trades "
 )
 QUESTIONS: Final[dict[str, Question]] = {
     "trades": Question(
@@ -108,14 +109,14 @@ QUESTIONS: Final[dict[str, Question]] = {
     ),
     "pnl_by_day": Question(
         "SELECT date(closed_ms / 1000, 'unixepoch') AS day, count(*) AS trades, "
-        "sum(CAST(realized_usd AS REAL) - CAST(commission_usd AS REAL) > 0) AS wins, "
+        "sum(complete AND CAST(realized_usd AS REAL) - CAST(commission_usd AS REAL) > 0) AS wins, "
         "exact_sum(realized_usd) AS realized_usd, exact_sum(commission_usd) AS commission_usd "
         "FROM trades WHERE closed_ms IS NOT NULL GROUP BY day ORDER BY day DESC LIMIT :limit",
         {"limit": 14},
     ),
     "pnl_by_symbol": Question(
         "SELECT symbol, count(*) AS trades, "
-        "sum(CAST(realized_usd AS REAL) - CAST(commission_usd AS REAL) > 0) AS wins, "
+        "sum(complete AND CAST(realized_usd AS REAL) - CAST(commission_usd AS REAL) > 0) AS wins, "
         "exact_sum(realized_usd) AS realized_usd, exact_sum(commission_usd) AS commission_usd "
         "FROM trades WHERE closed_ms >= :since_ms GROUP BY symbol ORDER BY CAST(exact_sum(realized_usd) AS REAL) DESC",
         {"since_ms": 0},

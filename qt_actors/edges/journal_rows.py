@@ -213,7 +213,7 @@ def _trade(message: TradeChanged) -> Iterator[Statement]:
 
 _RESULT_COLUMNS = (
     "closed_ms, quantity, entry_price, exit_price, exit_reason, exits, realized_usd, commission_usd, risk_usd, "
-    "slippage_bps, mfe_pct, mae_pct, confidence"
+    "slippage_bps, mfe_pct, mae_pct, confidence, complete"
 )
 _CLOSED = _insert(
     "trades",
@@ -230,7 +230,7 @@ def _closed(t: TradeClosed) -> Iterator[Statement]:
             *(t.decision_id, t.symbol, t.side, "closed", t.opened_ms, t.closed_ms, int(t.adopted)),
             *(t.closed_ms, _text(t.quantity), _text(t.entry_price), _text(t.exit_price), t.exit_reason),
             *(_json(t.exits), _text(t.realized_usd), _text(t.commission_usd), _text(t.risk_usd)),
-            *(t.slippage_bps, t.mfe_pct, t.mae_pct, t.confidence),
+            *(t.slippage_bps, t.mfe_pct, t.mae_pct, t.confidence, int(t.complete)),
         ),
     )
 

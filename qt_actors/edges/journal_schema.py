@@ -236,7 +236,9 @@ _VERSION_2: Final = (
     "CREATE INDEX funding ON income (symbol, time_ms) WHERE kind = 'FUNDING_FEE'",
     "DROP TABLE meta",
 )
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = ("ALTER TABLE trades ADD COLUMN complete INTEGER NOT NULL DEFAULT 1",)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Statements that bring version n to n + 1; a published one is never edited, the next is appended."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

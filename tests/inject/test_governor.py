@@ -363,7 +363,13 @@ def facts_of_past():
 
 def test_losses_that_closed_while_the_governor_was_away_are_in_the_streak():
     rows = [
-        {"decision_id": f"BTCUSDT-{n}", "realized_usd": "-1", "commission_usd": "0", "closed_ms": NOW - n}
+        {
+            "decision_id": f"BTCUSDT-{n}",
+            "realized_usd": "-1",
+            "commission_usd": "0",
+            "closed_ms": NOW - n,
+            "complete": 1,
+        }
         for n in range(4)
     ]
     house = House(Past(a_state(losing_streak=1, counted=("BTCUSDT-3",)), trades_since=rows), QT_COOLDOWN_SECONDS="0")

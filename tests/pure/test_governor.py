@@ -175,11 +175,19 @@ def test_a_trade_told_twice_counts_once(facts):
     assert governor.after_trade(once, facts.closed("-1")) == once
 
 
+def test_a_trade_whose_result_nobody_knows_neither_lengthens_nor_ends_the_streak(facts):
+    losing = governor.after_trade(state(), facts.closed("-1", decision_id="BTCUSDT-1"))
+    for net in ("-5", "5"):
+        unknown = facts.closed(net, decision_id="BTCUSDT-2", complete=False)
+        assert governor.after_trade(losing, unknown).losing_streak == 1
+
+
 def test_trades_that_the_journal_knows_and_we_do_not_are_counted_oldest_first(facts):
     heard = governor.after_trade(state(), facts.closed("-1", decision_id="BTCUSDT-1"))
     nets = {"BTCUSDT-1": "-1", "BTCUSDT-2": "7", "BTCUSDT-3": "-1", "BTCUSDT-4": "-1"}
     rows = [
-        {"decision_id": d, "realized_usd": net, "commission_usd": "0", "closed_ms": NOON} for d, net in nets.items()
+        {"decision_id": d, "realized_usd": net, "commission_usd": "0", "closed_ms": NOON, "complete": 1}
+        for d, net in nets.items()
     ]
     recovered = governor.after_results(heard, reversed(rows))
     assert recovered.losing_streak == 2
