@@ -4,8 +4,8 @@ The account is read every few seconds, the ledger that tells a transfer from a l
 that breaks the day's limit stops entries at once, and becomes final when the ledger has passed it: then it is a loss,
 or transfers that lie before it explain it. Only transfers that a reading surely contains are taken off it.
 
-A day is of the exchange's clock, not of ours. It begins with the last reading before it when that was better: what was
-lost while nobody looked belongs to the new day.
+A day is of the exchange's clock, not of ours. After a gap it begins with the last reading before the gap when that was
+better: what was lost while nobody looked belongs to the new day.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """What the governor looks at; ``None`` is not known, and stops entries.
 
     Attributes:
-        reading: the newest; ``before`` the one before it, from before a restart even.
+        reading: the newest.
+        before: the last one, when the account was not known in between (a restart, a lost exchange).
         gross_notional_usd: open positions at mark plus reserved entries.
         healthy: False when a vital part of the system is not; ``health_reason`` says which.
         transfers: rows of the ledger since the day began; other kinds of rows are ignored.

@@ -205,7 +205,8 @@ class Governor(Actor):
             self._incident("account", self.path, "a figure of the account is no number: no entries")
             self._judge()
             return
-        self._account, self._before, self._reading = snapshot, self._reading, reading_of(snapshot)
+        self._before = self._reading if self._account is None else None  # a gap: nobody has looked in between
+        self._account, self._reading = snapshot, reading_of(snapshot)
         self.timer("account age", ACCOUNT_AGE_MS_MAX, real=True)
         self._settle(snapshot)
         self._judge()

@@ -419,6 +419,31 @@ def test_the_day_begins_with_the_last_equity_that_the_journal_knows_when_that_wa
     house.runtime.stop()
 
 
+DAY_MS = 86_400_000
+
+
+def test_a_day_that_turns_under_our_eyes_begins_with_what_is_seen_then(house):
+    house.healthy(equity_usd=D(10_100))
+    house.tell(a_snapshot(serial=2, now_ms=NOW + DAY_MS, equity_usd=D(9_900), positions=(), conditionals=()))
+    assert (house.word().daily_pnl_usd, house.word().allow_new_positions) == (0, True)
+
+
+def test_a_day_that_turns_while_the_exchange_is_away_begins_with_the_better_of_both(house):
+    house.healthy(equity_usd=D(10_100))
+    house.runtime.run_for(ACCOUNT_AGE_MS_MAX)
+    house.tell(a_snapshot(serial=2, now_ms=NOW + DAY_MS, equity_usd=D(9_900), positions=(), conditionals=()))
+    assert house.word().daily_pnl_usd == -200
+
+
+def test_a_halt_outlives_the_day_that_turns_and_the_new_day_has_its_own_loss(house):
+    house.healthy()
+    house.ask("halt")
+    house.tell(a_snapshot(serial=2, equity_usd=D(9_700), positions=(), conditionals=()))
+    house.tell(a_snapshot(serial=3, now_ms=NOW + DAY_MS, equity_usd=D(9_700), positions=(), conditionals=()))
+    assert (house.word().daily_pnl_usd, house.word().reason) == (0, "halted drill")
+    assert house.ask("resume").entries
+
+
 def test_a_figure_that_is_no_number_makes_the_account_unknown_and_nothing_crashes(house):
     house.healthy()
     nan = D("NaN")
