@@ -126,7 +126,7 @@ class Governor(Actor):
                 equity_usd=Decimal(row["equity_usd"]), asked_ms=row["now_ms"], told_ms=row["now_ms"]
             )
         closed = journal.rows("trades_since", {"since_ms": state.streak_since_ms, "limit": COUNTED_MAX})
-        self._become(after_results(self._state, closed))
+        self._keep(after_results(self._state, closed))
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._judge()
 
@@ -287,11 +287,13 @@ class Governor(Actor):
 
     def _become(self, state: GovernorState, written: Callable[[str], None] | None = None) -> None:
         """Keep and tell a changed state; ``written`` is called when it is on disk, or with why it is not."""
-        if state == self._state and written is None:
-            return
-        self._state = msgspec.structs.replace(state, revision=self._state.revision + 1)
         if written is not None:
-            self._receipts.append(Receipt(self._state.revision, written))
+            self._receipts.append(Receipt(self._state.revision + 1, written))
+        if state != self._state or written is not None:
+            self._keep(state)
+
+    def _keep(self, state: GovernorState) -> None:
+        self._state = msgspec.structs.replace(state, revision=self._state.revision + 1)
         for listener in (self._wiring.recorder, *self._wiring.listeners):
             listener.tell(self._state)
 

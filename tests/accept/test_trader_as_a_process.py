@@ -315,6 +315,42 @@ def test_a_run_decides_every_symbol_and_bar_once_and_ends_equal_to_the_exchange(
 
 
 @pytest.mark.slow
+def test_a_halt_given_as_the_first_thing_survives_kill_9_right_after_its_202(exchange, tmp_path):
+    port, token = free_port(), {"QT_API_TOKEN": "operator"}
+    base = f"http://127.0.0.1:{port}"
+
+    def say(control):
+        order = urllib.request.Request(
+            f"{base}/api/control/{control}", method="POST", headers={"Authorization": "Bearer operator"}
+        )
+        try:
+            with urllib.request.urlopen(order, timeout=10) as reply:
+                return reply.status, json.load(reply)
+        except OSError:
+            return None  # not there yet
+
+    first = start_trader(exchange, tmp_path, port, **token)
+    status, said = wait_until(lambda: say("halt"), DEADLINE_S, first.log.read_text)
+    first.stop(signal.SIGKILL)
+    assert (status, said["entries"]) == (202, "stopped")
+    second = start_trader(exchange, tmp_path, port, **token)
+    second.wait_for("all actors are up")
+    risk = wait_until(lambda: risk_of(base), DEADLINE_S, second.log.read_text)
+    assert (risk["halted"], risk["allow_new_positions"]) == (True, False)
+    assert risk["reason"].startswith("halted by an operator")
+    assert Journal(tmp_path / "data").entries() == []
+    assert say("resume")[0] == 202
+    wait_until(lambda: risk_of(base)["allow_new_positions"], DEADLINE_S, second.log.read_text)
+    second.stop()
+
+
+def risk_of(base):
+    """The risk view, once the account is known."""
+    told = get(f"{base}/api/risk")
+    return told if told["known"] and told["equity_usd"] else None
+
+
+@pytest.mark.slow
 def test_the_paper_account_of_the_embedded_exchange_comes_back_from_its_own_state(tmp_path):
     journal, env = Journal(tmp_path / "data"), environment(tmp_path / "data", free_port())
     first = Process(["run", "--speed", "1800"], env, tmp_path)

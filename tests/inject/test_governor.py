@@ -361,6 +361,13 @@ def facts_of_past():
     return Past(a_state(reserved=(a_plan(),), last_entry_ms=NOW - 1000))
 
 
+def test_a_restart_tells_at_once_what_is_halted():
+    house = House(Past(a_state(halted=True, halt_reason="drill")))
+    (told,) = (m for m in house.probes["web"].heard if isinstance(m, GovernorState))
+    assert (told.halted, told.halt_reason) == (True, "drill")
+    house.runtime.stop()
+
+
 def test_losses_that_closed_while_the_governor_was_away_are_in_the_streak():
     rows = [
         {
