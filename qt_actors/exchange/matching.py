@@ -44,7 +44,7 @@ def sweep(
     """Fills (price, quantity) of a taker, best first; `taken` is what earlier takers left missing from this depth."""
     fills: Fills = []
     for price, offered in levels:
-        if not qty or not within(side, price, bound):
+        if not within(side, price, bound):
             break
         gone = min(taken, offered)
         taken -= gone
@@ -52,6 +52,8 @@ def sweep(
         if part:
             fills.append((price, part))
             qty -= part
+        if not qty:
+            break
     return fills
 
 
