@@ -1,12 +1,13 @@
 """Funding: when each symbol settles and at which rate.
 
 From a Parquet file (`symbol, funding_time` ms, `funding_rate`): its settlements, to the nearest minute. Where the file
-has a hole of more than eight hours, and without a file, the default: 00:00, 08:00 and 16:00 UTC at
+has a hole of more than eight hours, after its end, and without a file, a symbol goes on at the interval of N hours that
+it had last (8 when none is known), at multiples of N from 00:00 UTC, at
 
-    F = P + clamp(0.0001 - P, -0.0005, 0.0005), within +-0.02
+    F = (P + clamp(0.0001 - P, -0.0005, 0.0005)) / (8 / N), within +-0.02
 
-Binance's formula with interest 0.01 % per 8 h; the premium P, which candles do not tell, is taken as 1 % of the
-symbol's price change over the last eight hours, so that funding is 0.01 % in calm and leans against trends.
+Binance's formula since 2025-09-18 with interest 0.01 % per 8 h; the premium P, which candles do not tell, is taken as
+1 % of the symbol's price change over the last eight hours, so that funding is 0.01 % in calm and leans against trends.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class Settlements:
     rates: NDArray[np.float64]
 
 
-def rate_of_move(move: float) -> float:
+def rate_of_move(move: float, interval_ms: int = DEFAULT_INTERVAL_MS) -> float:
     """The default rate for a relative price change over the last eight hours (module docstring), to 8 decimals."""
     premium = PREMIUM_OF_MOVE * move
-    rate = premium + min(max(INTEREST - premium, -CLAMP), CLAMP)
+    rate = (premium + min(max(INTEREST - premium, -CLAMP), CLAMP)) * interval_ms / DEFAULT_INTERVAL_MS
     return round(min(max(rate, -CAP), CAP), 8)
 
 
@@ -94,14 +95,24 @@ class FundingCalendar:
         """The first settlement after `time_ms`: its time, its rate (None: by `rate_of_move`), the interval in ms."""
         known = self._known[row]
         place = int(np.searchsorted(known.times, time_ms, side="right"))
-        default = (time_ms // DEFAULT_INTERVAL_MS + 1) * DEFAULT_INTERVAL_MS
+        usual = self._usual(known, place)
+        default = (time_ms // usual + 1) * usual
         if place < known.times.size:
             at = int(known.times[place])
-            length = at - int(known.times[place - 1]) if place else DEFAULT_INTERVAL_MS
+            length = at - int(known.times[place - 1]) if place else usual
             # One the file names, when it is due before the default or follows the one before without a hole.
             if at <= default or (place and length <= DEFAULT_INTERVAL_MS):
                 return at, float(known.rates[place]), min(max(length, HOUR_MS), DEFAULT_INTERVAL_MS)
-        return default, None, DEFAULT_INTERVAL_MS
+        return default, None, usual
+
+    @staticmethod
+    def _usual(known: Settlements, place: int) -> int:
+        """The interval that a symbol kept before its settlement number `place` (before the first: its first): 1 to 8 h."""
+        later = max(place - 1, 1)
+        if later >= known.times.size:
+            return DEFAULT_INTERVAL_MS
+        hours = (int(known.times[later]) - int(known.times[later - 1])) / HOUR_MS
+        return next((whole * HOUR_MS for whole in (1, 2, 4) if abs(hours - whole) < 1 / 60), DEFAULT_INTERVAL_MS)
 
     def settled(self, row: int, start_ms: int, end_ms: int) -> list[tuple[int, float | None]]:
         """Settlements in [start_ms, end_ms), oldest first (rate None: by `rate_of_move`)."""

@@ -379,7 +379,8 @@ class Market:
         """The default funding rate of a settlement at `time_ms`, now or in the past."""
         then = self.price_at(row, time_ms - DEFAULT_INTERVAL_MS)
         now = self.price_at(row, time_ms)
-        return rate_of_move(now / then - 1.0 if then > 0 and now > 0 else 0.0)
+        move = now / then - 1.0 if then > 0 and now > 0 else 0.0
+        return rate_of_move(move, int(self.funding.interval_ms[row]))
 
     @property
     def points_per_bar(self) -> int:

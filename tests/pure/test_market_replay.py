@@ -164,7 +164,7 @@ def test_symbols_without_rules_get_rules_made_of_their_candles(tmp_path: Path) -
     assert novel.min_price < 100 < novel.max_price
 
 
-def test_funding_files_give_settlements_and_holes_fall_back_to_eight_hours(tmp_path: Path) -> None:
+def test_funding_files_give_settlements_and_over_their_holes_a_symbol_keeps_its_interval(tmp_path: Path) -> None:
     every4 = [START_MS + 4 * HOUR_MS * count + 7 for count in range(1, 5)]
     later = [START_MS + 100 * HOUR_MS]
     times = every4 + later
@@ -172,12 +172,12 @@ def test_funding_files_give_settlements_and_holes_fall_back_to_eight_hours(tmp_p
         {"symbol": ["A"] * 5, "funding_time": times, "funding_rate": [0.0001, 0.0002, -0.0003, 0.0004, 0.0005]}
     ).write_parquet(tmp_path / "funding.parquet")
     calendar = FundingCalendar(["A", "B"], read_settlements(tmp_path / "funding.parquet", ["A", "B"]))
-    assert calendar.next_after(0, START_MS) == (START_MS + 4 * HOUR_MS, 0.0001, 8 * HOUR_MS)
+    assert calendar.next_after(0, START_MS) == (START_MS + 4 * HOUR_MS, 0.0001, 4 * HOUR_MS)
     assert calendar.next_after(0, START_MS + 4 * HOUR_MS) == (START_MS + 8 * HOUR_MS, 0.0002, 4 * HOUR_MS)
-    assert calendar.next_after(0, START_MS + 17 * HOUR_MS) == (START_MS + 24 * HOUR_MS, None, 8 * HOUR_MS)
+    assert calendar.next_after(0, START_MS + 17 * HOUR_MS) == (START_MS + 20 * HOUR_MS, None, 4 * HOUR_MS)
     assert calendar.next_after(1, START_MS) == (START_MS + 8 * HOUR_MS, None, 8 * HOUR_MS)
     told = calendar.settled(0, START_MS, START_MS + 25 * HOUR_MS)
-    assert [(time - START_MS) // HOUR_MS for time, _ in told] == [0, 4, 8, 12, 16, 24]
+    assert [(time - START_MS) // HOUR_MS for time, _ in told] == [0, 4, 8, 12, 16, 20, 24]
 
 
 def test_a_bad_funding_file_is_one_line(tmp_path: Path) -> None:
@@ -190,6 +190,10 @@ def test_a_bad_funding_file_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("move", "rate"), [(0.0, 0.0001), (0.05, 0.0001), (0.1, 0.0005), (-0.1, -0.0005), (9.0, 0.02)])
 def test_the_default_funding_rate_is_calm_and_leans_against_moves(move: float, rate: float) -> None:
     assert rate_of_move(move) == pytest.approx(rate)
+
+
+def test_an_hourly_symbol_pays_an_eighth_an_hour() -> None:
+    assert rate_of_move(0.1, HOUR_MS) == pytest.approx(0.0005 / 8, abs=1e-8)
 
 
 def test_settings_choose_the_market_and_wrong_ones_are_one_line(tmp_path: Path) -> None:
