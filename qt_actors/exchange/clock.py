@@ -37,6 +37,12 @@ def monotonic_ms() -> float:
     return time.monotonic() * 1000.0
 
 
+def _checked(speed: float) -> float:
+    if not 0.0 < speed <= SPEED_MAX:
+        raise ValueError(f"speed: {speed} is not allowed; give a number above 0 and up to {SPEED_MAX:,.0f}")
+    return float(speed)
+
+
 class ExchangeClock:
     """Exchange time in ms UTC at a speed.
 
@@ -58,9 +64,7 @@ class ExchangeClock:
         wall: Callable[[], float] = wall_ms,
         monotonic: Callable[[], float] = monotonic_ms,
     ) -> None:
-        if not 0.0 < speed <= SPEED_MAX:
-            raise ValueError(f"speed: {speed} is not allowed; give a number above 0 and up to {SPEED_MAX:,.0f}")
-        self.speed = float(speed)
+        self.speed = _checked(speed)
         self.paused = False
         self.held_ms = 0
         self.skew_ms = 0  # a fault: how far told and judged time is ahead of the market's
@@ -105,6 +109,21 @@ class ExchangeClock:
             self.held_ms += int(now - at_ms)
             self._real_time = False
             self._anchor_at(float(at_ms))
+
+    def move_to(self, at_ms: int) -> None:
+        """Set exchange time, as when somebody seeks; a paused clock stays paused."""
+        self._real_time = False
+        self._anchor_at(float(at_ms))
+
+    def run_at(self, speed: float) -> None:
+        """Let exchange time run at another speed from now on.
+
+        Raises:
+            ValueError: speed is not in (0, 1,000,000].
+        """
+        self._anchor_at(self._now())
+        self.speed = _checked(speed)
+        self._real_time = False
 
     def jump(self, by_ms: int) -> None:
         """Move exchange time; timestamps of the time before are not accepted on that account any more."""

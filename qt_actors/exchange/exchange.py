@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 TIME_SAVED_EVERY_MS: Final = 1000.0  # real time; market time is logged this often even when nothing changed
 SNAPSHOT_EVERY_MS: Final = 20_000.0  # real time; at most a hundredth of the time goes into snapshots
 LAG_MAX_MS: Final = 1000.0  # further behind than this (real time), the clock waits for the market
+AHEAD_MAX_MS: Final = 3_600_000.0  # so it does when it would be this far ahead (exchange time)
 
 
 class Exchange:
@@ -156,16 +157,41 @@ class Exchange:
         Says what happened to the streams, but lets nothing leave: `commit` does.
         """
         now = self.clock.now_ms()
-        target = now if budget_ms is None else min(now, self.market.now_ms + budget_ms)
-        if target >= self._source.end_ms:
-            target = now = self._source.end_ms
+        self.walk(now if budget_ms is None else min(now, self.market.now_ms + budget_ms))
+        return self.ended or self.market.now_ms >= now
+
+    def walk(self, to_ms: int) -> None:
+        """Walk the market to a moment, whatever the clock says; at the end of its candles time stands still."""
+        if to_ms >= self._source.end_ms:
+            to_ms = self._source.end_ms
             if not self.ended:
                 self.ended = True
                 log.warning("%s has no candle left; exchange time stands still", self._source.name)
-                self.clock.hold(target)
+                self.clock.hold(to_ms)
                 self.clock.pause()
-        self.market.advance(target, self)
-        return target >= now
+        self.market.advance(to_ms, self)
+
+    def span(self) -> tuple[int, int]:
+        """Open time of the first candle and end of the last, ms UTC."""
+        return int(self._source.first_ms.min()), self._source.end_ms
+
+    def start_over(self, at_ms: int) -> None:
+        """Go back to a moment: a new market with the same paths, the same account.
+
+        Raises:
+            ExchangeError: -4067 while there is an open order, -4068 while there is a position.
+        """
+        now, engine = self.market.now_ms, self.engine
+        if engine.open_orders({}, now) or engine.open_algo_orders({}, now):
+            raise ExchangeError(-4067, "Time cannot go back if there exists open orders.")
+        if any(Decimal(row["positionAmt"]) for row in engine.position_risk_v3({}, now)):
+            raise ExchangeError(-4068, "Time cannot go back if there exists position.")
+        self.market = self._market(at_ms, self._detail, self.config.seed)
+        self.hub.follow(self.market)
+        self.ended = False
+        self.clock.move_to(at_ms)
+        self._tell_quotes()
+        self.snapshot()  # the log of operations goes forward only
 
     def lag_ms(self) -> float:
         """How far the market is behind the clock, in real time."""
@@ -173,7 +199,7 @@ class Exchange:
 
     def wait_for_market(self) -> None:
         """Hold the clock when the market is too far behind: time waits rather than a price point being skipped."""
-        if self.lag_ms() > LAG_MAX_MS:
+        if self.lag_ms() > min(LAG_MAX_MS, AHEAD_MAX_MS / self.clock.speed):
             self.clock.hold(self.market.now_ms)
 
     def catch_up(self) -> None:

@@ -162,6 +162,16 @@ class Hub:
                     if feed.kind in KLINES and not any((kind, feed.argument) in self._groups for kind in KLINES):
                         self._market.drop_forming(feed.argument)
 
+    def follow(self, market: Market) -> None:
+        """Tell of another market of the same symbols from now on; everyone stays subscribed."""
+        self._market = market
+        for (kind, argument), group in self._groups.items():
+            if kind in KLINES:
+                market.forming(argument)
+            for row, topic in group.items():
+                group[row] = self._topic(topic.name, Feed(kind, argument, ""), row)
+                group[row].clients = topic.clients
+
     def attach(self, client: Subscriber, listen_key: str) -> None:
         """Let a client hear the account of a listen key."""
         self._private.setdefault(listen_key, {})[client] = None

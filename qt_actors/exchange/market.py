@@ -197,6 +197,7 @@ class Market:
                 forming.begin(boundary)
 
     def _settle(self, boundary: int, listener: MarketListener) -> None:
+        self.history.bars_at(boundary // self.interval_ms * self.interval_ms)  # the rate looks at its open
         for row in np.flatnonzero(self.funding.next_ms <= boundary).tolist():
             rate = self._next_rates[row]
             if rate is None:

@@ -119,31 +119,6 @@ def _delete_key(exchange: Exchange, _params: Params) -> dict[str, Any]:
     return {}
 
 
-def _clock(exchange: Exchange, _params: Params) -> dict[str, Any]:
-    return {
-        **exchange.clock.describe(),
-        "account": exchange.account,
-        "market": exchange.market.source.name,
-        "market_ms": exchange.market.now_ms,
-        "interval_ms": exchange.market.interval_ms,
-        "points_per_bar": exchange.market.points_per_bar,
-        "ended": exchange.ended,
-    }
-
-
-def _pause(exchange: Exchange, params: Params) -> dict[str, Any]:
-    exchange.catch_up()
-    exchange.clock.pause()
-    exchange.commit()
-    return _clock(exchange, params)
-
-
-def _resume(exchange: Exchange, params: Params) -> dict[str, Any]:
-    if not exchange.ended:
-        exchange.clock.resume()
-    return _clock(exchange, params)
-
-
 _MARKET_DATA: Final[dict[str, tuple[Weight, Callable[[Any, Params], Any]]]] = {
     "v1/depth": (_depth_weight, market_replies.depth),
     "v1/rpiDepth": (_flat(20), market_replies.rpi_depth),
@@ -242,9 +217,6 @@ def _table() -> dict[tuple[str, str], Route]:
         ("POST", "/fapi/v1/listenKey"): Route(keyed, _flat(1), (), _create_key),
         ("PUT", "/fapi/v1/listenKey"): Route(public, _flat(1), (), _extend_key),
         ("DELETE", "/fapi/v1/listenKey"): Route(keyed, _flat(1), (), _delete_key),
-        ("GET", "/qt/clock"): Route(public, _flat(0), (), _clock),
-        ("POST", "/qt/pause"): Route(public, _flat(0), (), _pause),
-        ("POST", "/qt/resume"): Route(public, _flat(0), (), _resume),
     }
     for path, (weight, answer) in _MARKET_DATA.items():
         table["GET", f"/fapi/{path}"] = Route(public, weight, (), _market(answer))

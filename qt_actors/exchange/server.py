@@ -18,7 +18,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from qt_actors.exchange import ws_api
 from qt_actors.exchange.candle_files import MarketDataError
-from qt_actors.exchange.exchange import Exchange
+from qt_actors.exchange.control import PATHS as CONTROL_PATHS
+from qt_actors.exchange.control import SLICE_BARS, Control
+from qt_actors.exchange.exchange import AHEAD_MAX_MS, Exchange
 from qt_actors.exchange.faults.control import PATH as FAULTS_PATH
 from qt_actors.exchange.faults.control import serve_faults
 from qt_actors.exchange.faults.moments import tick as faults_tick
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qt_actors.exchange.config import ExchangeConfig
+    from qt_actors.exchange.market import Market
 
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.025
-SLICES_PER_TICK: Final = 4  # bars walked between two looks at the sockets
 STOP_TIMEOUT_S: Final = 5.0
 
 
@@ -69,6 +71,7 @@ class ExchangeServer:
             config.orders_minute_max,
             config.orders_ten_seconds_max,
         )
+        self._control = Control(self.exchange)
         self._runner: web.AppRunner | None = None
         self._mover: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -122,8 +125,8 @@ class ExchangeServer:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if request.path == FAULTS_PATH:
             return await serve_faults(request, self.exchange.desk)
-        if request.path.startswith("/qt/"):
-            return await self._serve_healthy(request)
+        if request.path in CONTROL_PATHS:
+            return await self._control.serve(request)
         return await answer_under_faults(request, self.exchange, self._serve_healthy)
 
     async def _serve_healthy(self, request: web.Request) -> web.StreamResponse:
@@ -144,12 +147,12 @@ class ExchangeServer:
                 if repr(reason) != failed:
                     failed = repr(reason)
                     log.exception("the market stands at %d", self.exchange.market.now_ms)
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(min(TICK_S, AHEAD_MAX_MS / 1000.0 / self.exchange.clock.speed))
 
     async def _tick(self) -> None:
         exchange = self.exchange
-        budget = SLICES_PER_TICK * exchange.market.interval_ms
-        while not exchange.step(budget):
+        while not exchange.step(SLICE_BARS * exchange.market.interval_ms):
+            exchange.hub.tick(exchange.clock.real_ms())
             exchange.commit()
             exchange.wait_for_market()
             await asyncio.sleep(0)
@@ -197,7 +200,11 @@ class ServedExchange:
         self.account = self._server.exchange.account
         self.engine = self._server.exchange.engine
         self.clock = self._server.exchange.clock
-        self.market = self._server.exchange.market
+
+    @property
+    def market(self) -> Market:
+        """Its market."""
+        return self._server.exchange.market
 
     @property
     def ended(self) -> bool:

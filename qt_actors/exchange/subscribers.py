@@ -26,6 +26,11 @@ def ws_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
 
 
+def frame_payload(frame: bytes) -> bytes:
+    """What `ws_frame` was made of."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
 def close_payload(code: int, reason: str) -> bytes:
     """Body of a close frame."""
     return code.to_bytes(2, "big") + reason.encode()[:120]
