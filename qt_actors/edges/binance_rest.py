@@ -20,7 +20,15 @@ from qt_actors.edges.binance_requests import BudgetDenied, Clock, Requests, Rout
 from qt_actors.edges.endpoints import Endpoints
 from qt_actors.edges.loop import SocketLoop
 from qt_actors.messages.base import Message
-from qt_actors.messages.orders import Command, Fill, OrderAccepted, PlaceConditional, PlaceOrder, Priority
+from qt_actors.messages.orders import (
+    Command,
+    Fill,
+    OrderAccepted,
+    OrderOutcomeUnknown,
+    PlaceConditional,
+    PlaceOrder,
+    Priority,
+)
 from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced
 from qt_actors.messages.system import BudgetUsed, VenueLost, VenueReady
 from qt_actors.ports import Mailbox
@@ -174,27 +182,21 @@ class BinanceRest:
     async def _perform(self, command: Command, reply_to: Mailbox, trace: str) -> None:
         started_s = time.perf_counter()
         try:
-            outcome = await perform(self._requests.send, command, placed_before=self._is_placed_before(command))
+            outcome = await perform(self._requests.send, command, placed_before=_name(command) in self._placed)
         except asyncio.CancelledError:
             reply_to.tell(unknown(command, "the trader stopped before the answer"), trace=trace)
             raise
         except Exception as error:  # an outcome is owed whatever happens
             log.exception("%s ended in an error that is not of the exchange", type(command).__name__)
             outcome = unknown(command, self._redact(f"{type(error).__name__}"))
+        if isinstance(outcome, OrderAccepted | OrderOutcomeUnknown) and (name := _name(command)):
+            if len(self._placed) >= ORDER_NAMES_MAX:
+                self._placed.pop(next(iter(self._placed)))
+            self._placed[name] = None
         if isinstance(outcome, OrderAccepted):
             elapsed_ms = (time.perf_counter() - started_s) * 1000.0
             outcome = msgspec.structs.replace(outcome, elapsed_ms=elapsed_ms)
         reply_to.tell(outcome, trace=trace)
-
-    def _is_placed_before(self, command: Command) -> bool:
-        """Whether an order of this id was sent by this process already; from now on it was."""
-        if not isinstance(command, PlaceOrder | PlaceConditional):
-            return False
-        before = command.client_id in self._placed
-        if len(self._placed) >= ORDER_NAMES_MAX:
-            self._placed.pop(next(iter(self._placed)))
-        self._placed[command.client_id] = None
-        return before
 
     async def _connect(self) -> tuple[Message, ...]:
         self._unseen = {"account", "ledger"}
@@ -335,6 +337,11 @@ class BinanceRest:
             return (msgspec.structs.replace(empty, error=self._lost(error).reason),)
         keep = slice(0, limit) if since_ms is not None else slice(-limit, None)
         return (msgspec.structs.replace(loaded, open_time_ms=loaded.open_time_ms[keep], ohlcv=loaded.ohlcv[keep]),)
+
+
+def _name(command: Command) -> str:
+    """Client id of an order to be placed; empty for every other command."""
+    return command.client_id if isinstance(command, PlaceOrder | PlaceConditional) else ""
 
 
 def _weeks(since_ms: int, now_ms: int) -> list[tuple[int, int]]:

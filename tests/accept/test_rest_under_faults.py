@@ -210,10 +210,14 @@ def test_a_duplicate_of_what_we_sent_is_looked_up_and_accepted_only_when_it_is_f
 
 
 def test_a_duplicate_of_what_we_never_sent_is_another_traders_order_and_no_stop_of_ours(house: House) -> None:
+    house.script("POST", ALGO, refusal(-1003, "Too many requests", 429, Retry_After="300"))
+    house.submit(a_stop(client_id="s-0"))
+    assert isinstance(house.submit(a_stop(priority="entry")), orders.OrderDenied), "not sent: the minute is over"
     house.script("POST", ALGO, refusal(-4116, "ClientOrderId is duplicated."))
     house.script("GET", ALGO, Reply(body=RESTING))
-    refused = house.submit(a_stop())
-    assert (type(refused), refused.code) == (orders.OrderRejected, -4116)
+    for _ in range(2):
+        refused = house.submit(a_stop())
+        assert (type(refused), refused.code) == (orders.OrderRejected, -4116)
     assert "order 9 (NEW) has this id and is not ours" in refused.reason
 
 
