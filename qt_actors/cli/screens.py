@@ -186,34 +186,45 @@ def positions(told: Json) -> RenderableType:
 
 
 def pnl(told: Json) -> RenderableType:
-    """Return results by day and by symbol and what the exchange's ledger says."""
-    if not told["by_day"] and not told["ledger"]:
+    """Return what closed trades brought, and what the exchange's ledger says."""
+    if not told["total"]["trades"] and not told["ledger"]:
         return Text("No trade has been closed yet, and the ledger is empty.")
-
-    def results(rows: list[Json], key: str) -> list[tuple[Any, ...]]:
-        return [
-            (
-                r[key],
-                r["trades"],
-                share(r["wins"] / r["trades"], 0),
-                usd(r["realized_usd"], sign=True),
-                usd(r["commission_usd"]),
-                Text(
-                    usd(r["realized_usd"] - r["commission_usd"], sign=True),
-                    tone(r["realized_usd"] - r["commission_usd"]),
-                ),
-            )
-            for r in rows
-        ]
-
-    heads = ("Trades", "Won", "Realised", "Commission", "Result")
+    heads = ("Trades", "Won", "Realised", "Fees", "Funding", "Net")
+    spans = [{"span": "Today (UTC)", **told["today"]}, {"span": "In all", **told["total"]}]
     ledger = [(r["kind"], r["entries"], usd(r["amount_usd"], sign=True), r["asset"]) for r in told["ledger"]]
     tables = (
-        _table("<Day (UTC)", *heads, rows=results(told["by_day"], "day")),
-        _table("<Symbol", *heads, rows=results(told["by_symbol"], "symbol")),
+        _table("<Closed trades", *heads, rows=_results(spans, "span")),
+        _table("<By exit", *heads, rows=_results(told["by_exit"], "exit_reason")),
+        _table("<By day (UTC)", *heads, rows=_results(told["by_day"], "day")),
+        _table("<By symbol", *heads, rows=_results(told["by_symbol"], "symbol")),
         _table("<Exchange's ledger", "Entries", "Amount", "<Asset", rows=ledger),
     )
-    return Group(*(_under(table) for table in tables if table.row_count))
+    earned = [sum(r["amount_usd"] for r in told[k] if r["kind"] != "TRANSFER") for k in ("ledger_today", "ledger")]
+    streak = told["losing_streak"]
+    notes: tuple[str, ...] = (
+        f"Net = realised − fees + funding. Losing streak now: {'–' if streak is None else streak}.",
+        f"Wallet (the ledger, open trades too): {usd(earned[0], sign=True)} today, {usd(earned[1], sign=True)} in all.",
+    )
+    unknown = told["total"]["trades"] - told["total"]["complete"]
+    if unknown:
+        notes += (f"Of {unknown} trades the fills are not all known: they count neither as won nor as lost.",)
+    rest = (_under(table) for table in tables[1:] if table.row_count)
+    return Group(_under(tables[0]), *(Text(f"  {note}", style="dim") for note in notes), Text(""), *rest)
+
+
+def _results(rows: list[Json], key: str) -> list[tuple[Any, ...]]:
+    return [
+        (
+            r[key],
+            r["trades"],
+            f"{r['wins']} ({share(r['wins'] / r['complete'], 0)})" if r["complete"] else "–",
+            usd(r["realized_usd"], sign=True),
+            usd(-r["commission_usd"], sign=True),
+            usd(r["funding_usd"], sign=True),
+            Text(usd(r["net_usd"], sign=True), tone(r["net_usd"])),
+        )
+        for r in rows
+    ]
 
 
 def funnel(told: Json) -> RenderableType:

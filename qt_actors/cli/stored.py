@@ -60,12 +60,11 @@ def _position(row: Json) -> Json:
 
 
 def pnl(journal: SqliteJournalReader, days: int) -> Json:
-    """Return results by day and symbol and the exchange's ledger."""
-    return {
-        "by_day": [numbers(r) for r in journal.rows("pnl_by_day", {"limit": days})],
-        "by_symbol": [numbers(r) for r in journal.rows("pnl_by_symbol")],
-        "ledger": [numbers(r) for r in journal.rows("income_by_kind")],
-    }
+    """Return what ``/api/pnl`` answers, as of the last measurement."""
+    from qt_actors.edges.web.views import results  # noqa: PLC0415 # not needed while a trader runs
+
+    last = next(iter(journal.rows("equity_last")), None) or next(iter(journal.rows("trades", {"limit": 1})), {})
+    return results(journal, last.get("now_ms", last.get("closed_ms", 0)), days)
 
 
 def why(journal: SqliteJournalReader) -> Json:

@@ -47,7 +47,7 @@ def positions(*, json: AsJson = False) -> None:
 def pnl(
     *, days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 14, json: AsJson = False
 ) -> None:
-    """Show results by day and by symbol, and the exchange's own ledger."""
+    """Show net results: today, in all, by exit, day and symbol; and the exchange's own ledger."""
     from qt_actors.cli import screens, stored  # noqa: PLC0415 # as above
 
     told = _told(settings_or_exit(), lambda t: t.ask(f"/api/pnl?days={days}"), lambda j: stored.pnl(j, days))

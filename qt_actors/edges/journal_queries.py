@@ -37,14 +37,34 @@ class Question(msgspec.Struct, frozen=True):
 
 
 _ARRAYS = {"gates": GATE_FIELDS, "votes": VOTE_FIELDS}
-_TRADE = (
-    "SELECT decision_id, symbol, side, phase, opened_ms, closed_ms, quantity, entry_price, exit_price, exit_reason, "
-    "exits, realized_usd, commission_usd, risk_usd, slippage_bps, mfe_pct, mae_pct, confidence, adopted, complete "
-    "FROM trades "
+_RESULTS = (
+    # Funding belongs to the trade that held the symbol when it was paid. Net: realised − commission + funding.
+    "WITH paid AS (SELECT *, coalesce((SELECT exact_sum(amount_usd) FROM income WHERE kind = 'FUNDING_FEE' "
+    "AND income.symbol = trades.symbol AND time_ms > opened_ms AND time_ms <= closed_ms), '0') AS funding_usd "
+    "FROM trades WHERE closed_ms IS NOT NULL), "
+    "results AS (SELECT *, exact_net(realized_usd, commission_usd, funding_usd) AS net_usd FROM paid) SELECT "
 )
+_TRADE = f"""{_RESULTS} decision_id, symbol, side, phase, opened_ms, closed_ms, quantity, entry_price, exit_price,
+    exit_reason, exits, realized_usd, commission_usd, funding_usd, net_usd, risk_usd, slippage_bps, mfe_pct, mae_pct,
+    confidence, adopted, complete FROM results """
+_SUMS = (
+    "count(*) AS trades, coalesce(sum(complete), 0) AS complete, "
+    "coalesce(sum(complete AND CAST(net_usd AS REAL) > 0), 0) AS wins, "
+) + ", ".join(
+    f"coalesce(exact_sum({figure}), '0') AS {figure}"
+    for figure in ("realized_usd", "commission_usd", "funding_usd", "net_usd")
+)
+
+
+def _summed(by: str, order: str) -> Question:
+    """Return the question for results by an expression: the same figures, whatever they are told by."""
+    sql = f"{_RESULTS} {by}, {_SUMS} FROM results GROUP BY 1 ORDER BY {order} LIMIT :limit"
+    return Question(sql, {"limit": ROWS_MAX})
+
+
 QUESTIONS: Final[dict[str, Question]] = {
     "trades": Question(
-        _TRADE + "WHERE closed_ms IS NOT NULL ORDER BY closed_ms DESC, decision_id LIMIT :limit",
+        _TRADE + "ORDER BY closed_ms DESC, decision_id LIMIT :limit",
         {"limit": 50},
         json=("exits",),
     ),
@@ -107,20 +127,10 @@ QUESTIONS: Final[dict[str, Question]] = {
         "WHERE time_ms >= :since_ms GROUP BY kind, asset ORDER BY kind, asset",
         {"since_ms": 0},
     ),
-    "pnl_by_day": Question(
-        "SELECT date(closed_ms / 1000, 'unixepoch') AS day, count(*) AS trades, "
-        "sum(complete AND CAST(realized_usd AS REAL) - CAST(commission_usd AS REAL) > 0) AS wins, "
-        "exact_sum(realized_usd) AS realized_usd, exact_sum(commission_usd) AS commission_usd "
-        "FROM trades WHERE closed_ms IS NOT NULL GROUP BY day ORDER BY day DESC LIMIT :limit",
-        {"limit": 14},
-    ),
-    "pnl_by_symbol": Question(
-        "SELECT symbol, count(*) AS trades, "
-        "sum(complete AND CAST(realized_usd AS REAL) - CAST(commission_usd AS REAL) > 0) AS wins, "
-        "exact_sum(realized_usd) AS realized_usd, exact_sum(commission_usd) AS commission_usd "
-        "FROM trades WHERE closed_ms >= :since_ms GROUP BY symbol ORDER BY CAST(exact_sum(realized_usd) AS REAL) DESC",
-        {"since_ms": 0},
-    ),
+    "pnl_total": Question(f"{_RESULTS} {_SUMS} FROM results WHERE closed_ms >= :since_ms", {"since_ms": 0}),
+    "pnl_by_day": _summed("date(closed_ms / 1000, 'unixepoch') AS day", "day DESC"),
+    "pnl_by_symbol": _summed("symbol", "CAST(exact_sum(net_usd) AS REAL) DESC, symbol"),
+    "pnl_by_exit": _summed("exit_reason", "trades DESC, exit_reason"),
     "fill_totals": Question(
         "SELECT count(*) AS fills, exact_sum(realized_pnl) AS realized_usd, commission_asset, "
         "exact_sum(commission) AS commission FROM fills WHERE time_ms >= :since_ms GROUP BY commission_asset",
@@ -158,6 +168,10 @@ class ExactSum:
         return format(self._sum, "f")
 
 
+def _net(realized_usd: str, commission_usd: str, funding_usd: str) -> str:
+    return format(Decimal(realized_usd) - Decimal(commission_usd) + Decimal(funding_usd), "f")
+
+
 @contextlib.contextmanager
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the journal read-only for one question; every fault leaves as ``JournalError``."""
@@ -175,6 +189,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             if fault:
                 raise JournalError(path, fault)
             connection.row_factory = sqlite3.Row
+            connection.create_function("exact_net", 3, _net, deterministic=True)
             connection.create_aggregate("exact_sum", 1, ExactSum)  # type: ignore[arg-type] # typeshed wants str in and int out; SQLite takes any type
             yield connection
         except sqlite3.Error as error:

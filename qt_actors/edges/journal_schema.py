@@ -32,6 +32,7 @@ _ADVICE: Final = (
     ("not a database", "move the file away (it is not a journal) or choose another QT_DATA_DIR"),
     ("malformed", "move the file away and restore a copy; the exchange still knows positions, orders and fills"),
     ("disk i/o", "check the disk"),
+    ("no such", "it is of an older version or damaged: qt run brings an older one up to date"),
 )
 
 

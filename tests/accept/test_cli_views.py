@@ -6,8 +6,10 @@ import http.server
 import json
 import socket
 import threading
+import urllib.request
 from decimal import Decimal
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -245,15 +247,43 @@ def a_trade():
     )
 
 
-def a_result(symbol, realized):
-    return positions.TradeClosed(
+def call(port, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+        return json.load(reply)
+
+
+def funding(symbol, amount, time_ms):
+    row = positions.IncomeRow(
+        kind="FUNDING_FEE",
+        transaction_id=time_ms,
+        symbol=symbol,
+        amount_usd=Decimal(amount),
+        asset="USDT",
+        time_ms=time_ms,
+    )
+    return positions.LedgerSynced(income=(row,), wallet_usd=ZERO, equity_usd=ZERO, unrealized_usd=ZERO, now_ms=time_ms)
+
+
+def measured(now_ms, daily):
+    return system.EquityMeasured(
+        now_ms=now_ms,
+        wallet_usd=ZERO,
+        equity_usd=Decimal("9876.5"),
+        unrealized_usd=ZERO,
+        daily_pnl_usd=Decimal(daily),
+        gross_notional_usd=ZERO,
+    )
+
+
+def a_result(symbol, realized, **changes):
+    made = positions.TradeClosed(
         decision_id=f"{symbol}-{BAR}",
         symbol=symbol,
         side="BUY",
         quantity=Decimal(1),
         entry_price=Decimal(100),
         exit_price=Decimal(110),
-        opened_ms=NOW,
+        opened_ms=NOW - 1,
         closed_ms=NOW,
         exit_reason="trail",
         exits=("trail",),
@@ -265,6 +295,7 @@ def a_result(symbol, realized):
         mae_pct=0,
         confidence=0.8,
     )
+    return msgspec.structs.replace(made, **changes)
 
 
 @pytest.mark.parametrize("words", [("status",), ("positions",), ("pnl",), ("why",), ("why", "BTCUSDT"), ("tree",)])
@@ -299,14 +330,7 @@ def test_status_without_a_trader_tells_what_the_last_run_left_and_leaves_with_1(
     journal.append(
         [
             signals.ModelStateChanged(model="nhits", state="warmup", reason="25/120"),
-            system.EquityMeasured(
-                now_ms=NOW,
-                wallet_usd=ZERO,
-                equity_usd=Decimal("9876.5"),
-                unrealized_usd=ZERO,
-                daily_pnl_usd=Decimal("-3.5"),
-                gross_notional_usd=ZERO,
-            ),
+            measured(NOW, "-3.5"),
             positions.TradeChanged(trade=a_trade()),
         ]
     )
@@ -335,14 +359,32 @@ def test_positions_come_from_the_trader_or_with_a_word_from_the_journal(qt, jour
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_profit_is_the_same_from_the_trader_and_from_its_journal(qt, journal, board, running):
-    journal.append([a_result("BTCUSDT", "12.50"), a_result("ETHUSDT", "-2.00")])
+def test_profit_is_net_of_fees_and_funding_and_the_same_everywhere(qt, port, journal, board, running):
+    eaten = a_result("SOLUSDT", "0.60", exit_reason="stop")  # fees leave 0.10, funding takes 0.30
+    journal.append([a_result("BTCUSDT", "12.50"), a_result("ETHUSDT", "-2.00"), eaten])
+    paid = (("SOLUSDT", "-0.30", NOW), ("SOLUSDT", "-7", NOW - 2), ("XRPUSDT", "4", NOW))
+    journal.append([funding(*row) for row in paid])
+    journal.append(
+        [a_result("ADAUSDT", "5", complete=False, opened_ms=NOW - 3 * 24 * HOUR, closed_ms=NOW - 2 * 24 * HOUR)]
+    )
+    trades = {t["symbol"]: t["net_usd"] for t in call(port, "/api/trades")["trades"]}
+    assert trades == {"BTCUSDT": 12.0, "ETHUSDT": -2.5, "SOLUSDT": -0.2, "ADAUSDT": 4.5}
     if not running:
         board.stop()
+        journal.append([measured(NOW, "0")])
     got = qt("pnl")
     assert got.exit_code == 0
-    for text in ("2023-11-14", "50 %", "+$10.50", "$1.00", "+$9.50", "+$12.00", "−$2.50"):
-        assert text in got.stdout
+    rows = {line.strip().split("  ")[0]: line.split() for line in got.stdout.splitlines() if "$" in line}
+    assert rows["Today (UTC)"][2:] == ["3", "1", "(33", "%)", "+$11.10", "−$1.50", "−$0.30", "+$9.30"]
+    assert rows["In all"][2:] == ["4", "1", "(33", "%)", "+$16.10", "−$2.00", "−$0.30", "+$13.80"]
+    assert "Of 1 trades the fills are not all known" in got.stdout
+    assert rows["2023-11-14"][-1] == "+$9.30"
+    assert rows["stop"][-2:] == ["−$0.30", "−$0.20"]
+    assert rows["BTCUSDT"][-1] == "+$12.00"
+    assert "open trades too): −$3.30 today" in got.stdout
+    told = json.loads(qt("pnl", "--json").stdout)
+    assert told["total"]["net_usd"] == pytest.approx(sum(trades.values()))
+    assert sum(r["net_usd"] for r in told["by_exit"]) == pytest.approx(told["total"]["net_usd"])
 
 
 @pytest.mark.parametrize("running", [True, False])

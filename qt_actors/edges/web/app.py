@@ -138,7 +138,7 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
 
     @app.get("/api/trades", tags=["history"])
     def trades(limit: Limit = 50) -> Response:
-        """Closed trades, newest first."""
+        """Closed trades, newest first; ``net_usd`` is realised − commission + funding."""
         return Json({"trades": views.money(journal.rows("trades", {"limit": limit}))})
 
     @app.get("/api/decisions/{symbol}", tags=["history"])
@@ -159,13 +159,8 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
 
     @app.get("/api/pnl", tags=["history"])
     def pnl(days: Annotated[int, Query(ge=1, le=400)] = 14) -> Response:
-        """Results by day and by symbol, and the exchange's own ledger by kind."""
-        told = {
-            "by_day": journal.rows("pnl_by_day", {"limit": days}),
-            "by_symbol": journal.rows("pnl_by_symbol"),
-            "ledger": journal.rows("income_by_kind"),
-        }
-        return Json({name: views.money(rows) for name, rows in told.items()})
+        """Net results today, in all, by exit, day and symbol; the exchange's own ledger by kind."""
+        return Json(views.results(journal, sources.now_ms(), days))
 
     @app.get("/api/equity", tags=["history"])
     def equity(hours: Annotated[int, Query(ge=1, le=24 * 7)] = 24 * 7) -> Response:

@@ -17,8 +17,10 @@ from qt_actors.messages.market import QuotesUpdated
 from qt_actors.messages.positions import Position, RestingOrder
 from qt_actors.messages.signals import Signal
 from qt_actors.messages.system import VenueLost
+from qt_actors.ports import JournalReader
 
 Json = dict[str, Any]
+DAY_MS: Final = 86_400_000
 ACCOUNT_AGE_S_MAX: Final = 45.0
 """Four missed reconciliation rounds."""
 
@@ -268,6 +270,28 @@ def why(snapshot: Snapshot, funnel: list[Json]) -> Json:
         "stops": stops,
         "not_traded": dict(snapshot.universe.refused) if snapshot.universe else {},
     }
+
+
+def results(journal: JournalReader, now_ms: int, days: int) -> Json:
+    """Return what closed trades brought (today, in all, by exit, day, symbol) and the exchange's ledger.
+
+    ``net_usd`` is realised − commission + funding while the trade was open; the ledger knows of open trades, too.
+    """
+    day_ms = now_ms // DAY_MS * DAY_MS
+    state = journal.governor_state()
+    told = {
+        "today": journal.rows("pnl_total", {"since_ms": day_ms}),
+        "total": journal.rows("pnl_total"),
+        "by_exit": journal.rows("pnl_by_exit"),
+        "by_day": journal.rows("pnl_by_day", {"limit": days}),
+        "by_symbol": journal.rows("pnl_by_symbol"),
+        "ledger": journal.rows("income_by_kind"),
+        "ledger_today": journal.rows("income_by_kind", {"since_ms": day_ms}),
+    }
+    answer: Json = {name: money(rows) for name, rows in told.items()}
+    first = {name: answer[name][0] for name in ("today", "total")}
+    streak = state.losing_streak if state else None
+    return {"now_ms": now_ms, "losing_streak": streak, **answer, **first}
 
 
 def money(rows: list[Json]) -> list[Json]:
