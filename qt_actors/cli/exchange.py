@@ -26,7 +26,7 @@ def exchange(
     exchange_info: Annotated[Path | None, typer.Option(help="exchangeInfo JSON(.gz): real symbol rules.")] = None,
     brackets: Annotated[Path | None, typer.Option(help="leverageBracket JSON(.gz) to go with it.")] = None,
     funding: Annotated[Path | None, typer.Option(help="Funding rates, Parquet: symbol, funding_time, rate.")] = None,
-    faults: Annotated[Path | None, typer.Option(help="What shall go wrong, a JSON object a line; see below.")] = None,
+    faults: Annotated[Path | None, typer.Option(help="What shall go wrong, a JSON object a line; see above.")] = None,
 ) -> None:
     """Serve the exchange until Ctrl-C: REST and streams on one port, Binance's protocol.
 
