@@ -211,7 +211,7 @@ def _reshaped(method: str, reply: Any, exchange: Exchange) -> Any:
         return reply
     market = exchange.market
     rows = [
-        {"lastUpdateId": int(market.print_ids[market.row_of[row["symbol"]]]), **row}
+        {"lastUpdateId": int(market.print_ids[market.row_of[row["symbol"]]]) + 1, **row}
         for row in (reply if isinstance(reply, list) else [reply])
     ]
     return rows if isinstance(reply, list) else rows[0]

@@ -63,6 +63,8 @@ def point_at(port: int, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(BaseClient, api, f"http://127.0.0.1:{port}/api")
         patch.setattr(BaseClient, futures, f"http://127.0.0.1:{port}/fapi")
         patch.setattr(BinanceSocketManager, f"FSTREAM{suffix}_URL", f"ws://127.0.0.1:{port}/")
+    for suffix in ("", "_TESTNET"):
+        patch.setattr(BaseClient, f"WS_FUTURES{suffix}_URL", f"ws://127.0.0.1:{port}/ws-fapi/v1")
     patch.setattr(BaseClient, "FUTURES_DATA_URL", f"http://127.0.0.1:{port}/futures/data")
 
 
