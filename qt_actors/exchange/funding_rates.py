@@ -107,7 +107,7 @@ class FundingCalendar:
 
     @staticmethod
     def _usual(known: Settlements, place: int) -> int:
-        """The interval that a symbol kept before its settlement number `place` (before the first: its first): 1 to 8 h."""
+        """Interval that a symbol kept before its settlement number `place` (before the first: its first), 1 to 8 h."""
         later = max(place - 1, 1)
         if later >= known.times.size:
             return DEFAULT_INTERVAL_MS
