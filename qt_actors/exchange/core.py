@@ -181,7 +181,7 @@ class Core:
         if order.type == "LIMIT":
             self.reorder(order.symbol)
         self.active.add(order.symbol)
-        self.expires(order.good_till_ms)
+        self.expires(order.ends_ms)
 
     def close_order(self, order: Order, status: str) -> None:
         """Take an order from the open ones."""

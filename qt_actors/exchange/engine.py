@@ -141,6 +141,12 @@ class Engine(Endpoints):
             self._liquidation.judge(symbol)
             self._algos.settle(symbol)
 
+    def delist(self, symbol: str, now_ms: int) -> None:
+        """Trading in a symbol ends: orders expire, positions are closed at the mark price."""
+        self._core.at(now_ms)
+        self._liquidation.delist(symbol)
+        self._algos.settle(symbol)
+
     def advance(self, now_ms: int) -> None:
         """Time passed: good-till-date orders expire, dead-man switches fire, retention forgets."""
         core = self._core
@@ -172,8 +178,8 @@ class Engine(Endpoints):
         spoil(self._core, self._matching, self._algos, wire)
 
     def _expire_if_due(self, order: state.Order) -> None:
-        if order.good_till_ms and order.good_till_ms <= self._core.now:
+        if order.ends_ms <= self._core.now:
             self._matching.expire(order, "EXPIRED", "0")
             self._algos.settle(order.symbol)
         else:
-            self._core.expires(order.good_till_ms)
+            self._core.expires(order.ends_ms)

@@ -309,30 +309,11 @@ class Exchange:
         for row in np.flatnonzero(now != self._phases).tolist():
             symbol = self._source.symbols[row]
             if now[row] == SETTLING:
-                self._settle_symbol(symbol)
+                self.engine.delist(symbol, self.market.now_ms)
             self._rules.set_status(symbol, PHASES[now[row]])
             self.hub.contract_changed(row, PHASES[now[row]])
             log.info("%s is %s", symbol, PHASES[now[row]])
         self._phases = now
-
-    def _settle_symbol(self, symbol: str) -> None:
-        """Delisting: open orders go, positions are closed at the last market under the exchange's own order id."""
-        now, engine = self.market.now_ms, self.engine
-        engine.cancel_all_orders({"symbol": symbol}, now)
-        engine.cancel_all_algo_orders({"symbol": symbol}, now)
-        for number, position in enumerate(engine.position_risk_v3({"symbol": symbol}, now)):
-            amount = Decimal(position["positionAmt"])
-            if not amount:
-                continue
-            order = {"symbol": symbol, "type": "MARKET", "quantity": format(abs(amount), "f")}
-            order["side"] = "SELL" if amount > 0 else "BUY"
-            order["newClientOrderId"] = f"settlement_autoclose-{now % 10**9}{number}"
-            order |= {"reduceOnly": "true"} if position["positionSide"] == "BOTH" else {}
-            order["positionSide"] = position["positionSide"]
-            try:
-                engine.place_order(order, now)
-            except ExchangeError as refused:
-                log.warning("%s ends with a position of %s that cannot be closed: %s", symbol, amount, refused)
 
 
 def _utc(time_ms: int) -> str:

@@ -118,8 +118,7 @@ class Liquidation:
         rules = core.rules_of(position.symbol)
         before = self._margin.backing(position)
         others = self._margin.others_unrealized(position)
-        order = self._order(position, margin.bankruptcy_price(self._margin.leg(position), before, others))
-        core.file_order(order)
+        order = self._limit_order(position, margin.bankruptcy_price(self._margin.leg(position), before, others))
         booked = self._execute(order, position)
         left = before - position.isolated_wallet + booked if isolated else self._margin.health(position)[0]
         whole = not position.qty and (isolated or not self._pool(position))
@@ -133,27 +132,47 @@ class Liquidation:
                 if algo.position_side == order.position_side:
                     self._algos.expire(algo)
 
-    def _order(self, position: Position, limit: Decimal) -> Order:
+    def _limit_order(self, position: Position, limit: Decimal) -> Order:
         """The exchange's own closing order, its limit on tick no worse than the bankruptcy price."""
+        tick = self._core.rules_of(position.symbol).tick
+        order = self._order(position, "autoclose", "LIMIT", "IOC")
+        rounding = ROUND_CEILING if order.side == "SELL" else ROUND_FLOOR
+        order.price = max(tick, (limit / tick).to_integral_value(rounding) * tick)
+        return order
+
+    def _order(self, position: Position, name: str, kind: str, time_in_force: str) -> Order:
         core = self._core
-        tick = core.rules_of(position.symbol).tick
-        side, rounding = ("SELL", ROUND_CEILING) if position.qty > 0 else ("BUY", ROUND_FLOOR)
         number = core.new_id()
-        return Order(
+        order = Order(
             order_id=number,
             symbol=position.symbol,
-            client_order_id=f"autoclose-{core.now}{number:06d}",
-            side=side,
-            type="LIMIT",
-            orig_type="LIMIT",
-            time_in_force="IOC",
+            client_order_id=f"{name}-{core.now}{number:06d}",
+            side="SELL" if position.qty > 0 else "BUY",
+            type=kind,
+            orig_type=kind,
+            time_in_force=time_in_force,
             quantity=abs(position.qty),
-            price=max(tick, (limit / tick).to_integral_value(rounding) * tick),
             position_side=position.side,
             create_ms=core.now,
             update_ms=core.now,
             priority=number,
         )
+        core.file_order(order)
+        return order
+
+    def delist(self, symbol: str) -> None:
+        """Trading in a symbol ends: its orders expire (er 7), its positions are closed at the mark price.
+
+        The closing orders are named `settlement_autoclose-…` and pay the taker's fee; they need no counterparty.
+        """
+        core = self._core
+        for resting in list(core.open_orders.get(symbol, {}).values()):
+            self._matching.expire(resting, "EXPIRED", "7")
+        for algo in list(core.open_algos.get(symbol, {}).values()):
+            self._algos.expire(algo)
+        for position in core.held_of(symbol):
+            order = self._order(position, "settlement_autoclose", "MARKET", "GTC")
+            self._fill(order, core.mark(symbol), order.quantity, TAKER_FEE, "TRADE")
 
     def _execute(self, order: Order, position: Position) -> Decimal:
         """Fill from the depth, then take over at the limit unless the pool is carried again.
@@ -174,10 +193,12 @@ class Liquidation:
             return booked
         return booked + self._fill(order, order.price, order.remaining, ZERO)
 
-    def _fill(self, order: Order, price: Decimal, part: Decimal, rate: Decimal) -> Decimal:
+    def _fill(
+        self, order: Order, price: Decimal, part: Decimal, rate: Decimal, execution: str = "CALCULATED"
+    ) -> Decimal:
         core = self._core
         trade = self._account.book_fill(order, price, part, core.new_id(), maker=False, rate=rate)
         order.status, order.update_ms = ("PARTIALLY_FILLED" if order.remaining else "FILLED"), core.now
         self._account.announce_fill(order)
-        self._matching.emit_order(order, "CALCULATED", trade)
+        self._matching.emit_order(order, execution, trade)
         return trade.realized - trade.commission

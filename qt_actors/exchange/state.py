@@ -15,6 +15,7 @@ import msgspec
 from qt_actors.exchange.figures import ZERO
 from qt_actors.exchange.quotes import Quote
 
+LIFE_MS: Final = 365 * 86_400_000
 STATE_VERSION: Final = 1
 OPEN_STATUSES: Final = frozenset({"NEW", "PARTIALLY_FILLED"})
 CLOSING: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
@@ -108,6 +109,11 @@ class Order(msgspec.Struct, kw_only=True, array_like=True):
     def average_price(self) -> Decimal:
         """Average fill price, zero before the first fill."""
         return self.quote / self.executed if self.executed else ZERO
+
+    @property
+    def ends_ms(self) -> int:
+        """Time at which it expires by itself, at the latest a year after it was placed."""
+        return self.good_till_ms or self.create_ms + LIFE_MS
 
     @property
     def is_open(self) -> bool:

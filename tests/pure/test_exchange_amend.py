@@ -1,4 +1,4 @@
-"""Amendment, self-trade prevention, price match, batches and the dead man's switch of the embedded exchange."""
+"""Amendment, self-trade prevention, price match, batches and ends by time of the embedded exchange."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from qt_actors.exchange.engine import Engine, ExchangeRules
 from tests.exchange_desk import Desk, refused
 
 
@@ -103,3 +104,15 @@ def test_a_dead_mans_switch_cancels_unless_it_is_rearmed() -> None:
     assert len(desk.engine.open_orders({}, desk.now_ms)) == 1
     desk.engine.advance(desk.now_ms + 9000)
     assert desk.engine.open_orders({}, desk.now_ms) == []
+
+
+def test_an_order_good_till_cancelled_lives_a_year() -> None:
+    desk = Desk()
+    desk.order("BUY", "0.1", "59900")
+    year = 365 * 86_400_000
+    desk.engine.advance(desk.now_ms + year - 1)
+    assert len(desk.engine.open_orders({}, desk.now_ms)) == 1
+    desk.engine = Engine.restore(desk.engine.save(), ExchangeRules.default(), desk.events.append)
+    desk.engine.advance(desk.now_ms + year)
+    assert desk.engine.open_orders({}, desk.now_ms) == []
+    assert desk.events[-1]["o"]["X"] == "EXPIRED"
