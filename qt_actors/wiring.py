@@ -259,6 +259,7 @@ class Wires:
                 universe=self["minds/universe"],
                 settings=self._outside.settings,
                 governor=self["judgement/governor"],
+                journal=self._reader,
                 listeners=self.many("ground/recorder", "ground/telemetry", "oversight/web"),
                 quote_age_ms_max=int(QUOTE_AGE_REAL_MS_MAX * speed),
                 telemetry=self["ground/telemetry"],

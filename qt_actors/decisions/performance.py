@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final
+from math import nan
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +30,9 @@ DRAWDOWN_ADD_MAX: Final = 0.04
 STREAK_FREE: Final = 2
 """Two losses in a row happen to everyone every few trades; each further one costs 0.02."""
 STREAK_ADD_MAX: Final = 0.06
+
+LEARNED_MAX: Final = 500
+"""Trades remembered by name, so that one told twice counts once; older ones have faded to a thousandth."""
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +67,69 @@ UNTRIED: Final = Performance()
 
 def result_r(trade: TradeClosed) -> float | None:
     """Return the net result over the risk; None for an adopted trade, one without known risk or with unknown result."""
-    if trade.adopted or not trade.complete or trade.risk_usd <= Decimal(0):
-        return None
-    return float((trade.realized_usd - trade.commission_usd) / trade.risk_usd)
+    known = trade.complete and not trade.adopted
+    return _net_r(trade.realized_usd - trade.commission_usd, trade.risk_usd) if known else None
+
+
+def _net_r(net_usd: Decimal, risk_usd: Decimal) -> float | None:
+    return float(net_usd / risk_usd) if risk_usd > 0 else None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """All records of closed trades, and what those that are not closed yet will add to.
+
+    Attributes:
+        votes: of each open trade's decision.
+        learned: decisions of the newest closed trades that are in the records.
+    """
+
+    symbols: Mapping[str, Performance] = {}
+    models: Mapping[str, Performance] = {}
+    votes: Mapping[str, tuple[ModelVote, ...]] = {}
+    learned: tuple[str, ...] = ()
+
+
+def recovered(rows: Iterable[Mapping[str, Any]]) -> Record:
+    """Return the records that the journal's trades make, given newest first, each with the votes behind it."""
+    record = Record()
+    for row in reversed(list(rows)):
+        # an abstention has no probabilities: what is no number is null in the journal
+        votes = tuple(
+            msgspec.convert({name: nan if said is None else said for name, said in vote.items()}, ModelVote)
+            for vote in row["votes"]
+            if vote["action"] is not None
+        )
+        if row["closed_ms"] is None:
+            record = msgspec.structs.replace(record, votes={**record.votes, row["decision_id"]: votes})
+            continue
+        net_usd = Decimal(row["realized_usd"]) - Decimal(row["commission_usd"])
+        known = row["complete"] and not row["adopted"]
+        net_r = _net_r(net_usd, Decimal(row["risk_usd"])) if known else None
+        record = _learned(record, row["decision_id"], row["symbol"], row["side"], net_r, votes)
+    return record
+
+
+def learned(record: Record, trade: TradeClosed) -> Record:
+    """Fold one closed trade into the records of its symbol and of the models that voted on it, once."""
+    votes = record.votes.get(trade.decision_id, ())
+    return _learned(record, trade.decision_id, trade.symbol, trade.side, result_r(trade), votes)
+
+
+def _learned(
+    record: Record, decision_id: str, symbol: str, side: Side, net_r: float | None, votes: Iterable[ModelVote]
+) -> Record:
+    if decision_id in record.learned:
+        return record
+    symbols, models = record.symbols, record.models
+    if net_r is not None:
+        symbols = {**symbols, symbol: with_result(symbols.get(symbol, UNTRIED), net_r)}
+        models = after_votes(models, votes, side, net_r)
+    return Record(
+        symbols=symbols,
+        models=models,
+        votes={d: v for d, v in record.votes.items() if d != decision_id},
+        learned=(*record.learned, decision_id)[-LEARNED_MAX:],
+    )
 
 
 def with_result(record: Performance, net_r: float) -> Performance:
@@ -80,14 +144,6 @@ def with_result(record: Performance, net_r: float) -> Performance:
         peak_r=max(record.peak_r, total),
         losing_streak=record.losing_streak + 1 if net_r < 0 else 0 if net_r > 0 else record.losing_streak,
     )
-
-
-def after_trade(records: Mapping[str, Performance], trade: TradeClosed) -> dict[str, Performance]:
-    """Fold one closed trade into the records by symbol."""
-    net_r = result_r(trade)
-    if net_r is None:
-        return dict(records)
-    return {**records, trade.symbol: with_result(records.get(trade.symbol, UNTRIED), net_r)}
 
 
 def after_votes(

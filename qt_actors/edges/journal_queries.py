@@ -73,6 +73,15 @@ QUESTIONS: Final[dict[str, Question]] = {
         {"since_ms": ..., "limit": 1000},
         json=("exits",),
     ),
+    "trades_voted": Question(
+        # open ones, too; a decision's id is its symbol and bar
+        "SELECT t.*, coalesce(d.votes, '[]') AS votes FROM trades t LEFT JOIN decisions d ON d.symbol = t.symbol AND "
+        "d.close_time_ms = CAST(substr(t.decision_id, length(t.symbol) + 2) AS INTEGER) WHERE t.phase <> 'abandoned' "
+        "ORDER BY coalesce(t.closed_ms, t.changed_ms) DESC, t.decision_id LIMIT :limit",
+        {"limit": 500},
+        {"votes": VOTE_FIELDS},
+        ("exits",),
+    ),
     "trades_open": Question(
         "SELECT * FROM trades WHERE phase NOT IN ('closed', 'abandoned') ORDER BY opened_ms", json=("state", "exits")
     ),

@@ -5,8 +5,8 @@ Hears: closed bars, feature batches (stop distances), signals, regimes, quotes, 
 the governor's answers.
 Says: decisions to the recorder and whoever shows them; proposed entries, one at a time, to the governor.
 Never: places an order; lets a bar pass without a decision on every symbol; guesses what it does not know.
-On restart: until account, quotes and directive (cooldown and entries under way included) are heard again every entry
-is refused.
+On restart: reads the record of closed trades from the journal; until account, quotes and directive (which tells the
+cooldown and the entries under way) are heard again every entry is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from config.settings import Settings
 from qt_actors.decisions import chain
 from qt_actors.decisions.facts import BookFacts, SymbolFacts, quote_at
-from qt_actors.decisions.performance import UNTRIED, Performance, after_trade, after_votes, result_r
+from qt_actors.decisions.performance import UNTRIED, Record, learned, recovered
 from qt_actors.decisions.policy import policy_of
 from qt_actors.decisions.trade_state import ENDED
 from qt_actors.kernel import Actor, TimerFired
@@ -38,7 +38,7 @@ from qt_actors.messages.positions import AccountSnapshot, TradeChanged, TradeClo
 from qt_actors.messages.requests import UniverseRequested
 from qt_actors.messages.signals import FeatureBatch, ModelVote, RegimesRead, Signals
 from qt_actors.messages.system import Measured
-from qt_actors.ports import Mailbox
+from qt_actors.ports import JournalReader, Mailbox
 
 
 class OrchestratorWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +47,7 @@ class OrchestratorWiring(msgspec.Struct, frozen=True, kw_only=True):
     universe: Mailbox
     settings: Settings
     governor: Mailbox
+    journal: Callable[[], JournalReader]
     listeners: tuple[Mailbox, ...]
     """Told of every ``DecisionsMade`` and of the policy of each bar."""
     quote_age_ms_max: int
@@ -75,14 +76,13 @@ class Orchestrator(Actor):
         self._queue: list[Decision] = []
         self._asked: Decision | None = None
         self._busy: set[str] = set()
-        self._votes: dict[str, tuple[ModelVote, ...]] = {}
-        """Votes behind the entries whose trades are not closed yet; as many as there are positions."""
-        self._symbols: dict[str, Performance] = {}
-        self._models: dict[str, Performance] = {}
+        self._record = Record()
+        """Closed trades by symbol and model, and the votes behind the open ones: as many as there are positions."""
         self._count: Counter[str] = Counter()
 
     def on_start(self) -> None:
-        """Ask for what is not told by itself."""
+        """Read how symbols and models have done; ask for what is not told by itself."""
+        self._record = recovered(self._wiring.journal().rows("trades_voted"))
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._check_later()
 
@@ -107,9 +107,9 @@ class Orchestrator(Actor):
             case TradeChanged(trade=trade):
                 (self._busy.discard if trade.phase in ENDED else self._busy.add)(trade.symbol)
                 if trade.phase == "abandoned":
-                    self._votes.pop(trade.decision_id, None)
+                    self._note_votes(trade.decision_id, None)
             case TradeClosed():
-                self._learn(message)
+                self._record = learned(self._record, message)
             case UniverseChosen(rules=rules):
                 self._rules = {r.symbol: r for r in rules}
             case _:
@@ -157,7 +157,7 @@ class Orchestrator(Actor):
         market = self._regimes.market if self._regimes else "NORMAL"
         seen = sorted(signals.signals, key=lambda s: s.volatility)
         typical = msgspec.structs.replace(seen[len(seen) // 2], regime=market)
-        policy = policy_of(typical, 0.0, UNTRIED, market, self._directive, self._wiring.settings, self._models)
+        policy = policy_of(typical, 0.0, UNTRIED, market, self._directive, self._wiring.settings, self._record.models)
         for listener in self._wiring.listeners:
             listener.tell(policy)
 
@@ -194,7 +194,7 @@ class Orchestrator(Actor):
     def _answered(self, decision: Decision) -> None:
         admitted = decision.verdict == "admitted"
         if admitted and decision.signal is not None:
-            self._votes[decision.decision_id] = decision.signal.votes
+            self._note_votes(decision.decision_id, decision.signal.votes)
         if self._asked is None or decision.decision_id != self._asked.decision_id:
             if admitted:  # its bar was closed for want of an answer, and yet it is being entered
                 self._publish((msgspec.structs.replace(decision, decided_ms=self.now_ms()),))
@@ -275,7 +275,7 @@ class Orchestrator(Actor):
                 rules=self._rules.get(symbol),
                 quote=quote_at(quotes, rows[symbol]) if quotes is not None and symbol in rows else None,
                 stop_distance=stops.get(symbol),
-                performance=self._symbols.get(symbol, UNTRIED),
+                performance=self._record.symbols.get(symbol, UNTRIED),
             )
             for symbol in wanted
             if only is None or symbol in only
@@ -295,13 +295,12 @@ class Orchestrator(Actor):
             pending=frozenset(pending - held) if pending is not None and held is not None else None,
             last_entry_ms=directive.last_entry_ms if directive else None,
             market=self._regimes.market if self._regimes else "NORMAL",
-            models=self._models,
+            models=self._record.models,
             quote_age_ms_max=self._wiring.quote_age_ms_max,
         )
 
-    def _learn(self, trade: TradeClosed) -> None:
-        """Fold a closed trade into the records of its symbol and of the models that voted on it."""
-        self._symbols = after_trade(self._symbols, trade)
-        votes, net_r = self._votes.pop(trade.decision_id, ()), result_r(trade)
-        if net_r is not None:
-            self._models = after_votes(self._models, votes, trade.side, net_r)
+    def _note_votes(self, decision_id: str, votes: tuple[ModelVote, ...] | None) -> None:
+        """Keep who voted for an entry until its trade is closed; None: it came to nothing."""
+        others = {d: v for d, v in self._record.votes.items() if d != decision_id}
+        kept = others if votes is None else {**others, decision_id: votes}
+        self._record = msgspec.structs.replace(self._record, votes=kept)

@@ -12,6 +12,7 @@ On restart: opens the private stream again, reconciles; before its first snapsho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -19,13 +20,26 @@ from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages.base import Message
 from qt_actors.messages.market import StreamChanged
 from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated
-from qt_actors.messages.positions import AccountSnapshot, LedgerSynced, SnapshotRequested
+from qt_actors.messages.positions import AccountSnapshot, BalanceChanged, LedgerSynced, SnapshotRequested
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
 from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen, VenueLost, VenueReady
 from qt_actors.ports import JournalReader, Mailbox, Streams
 from qt_actors.venue.holdings import Holdings
 from qt_actors.venue.ledger import OVERLAP_MS, Ledger
 from qt_actors.venue.rounds import Rounds
+
+TRANSFERRED: Final = frozenset(
+    {
+        "DEPOSIT",
+        "WITHDRAW",
+        "ADMIN_DEPOSIT",
+        "ADMIN_WITHDRAW",
+        "ASSET_TRANSFER",
+        "COIN_SWAP_DEPOSIT",
+        "COIN_SWAP_WITHDRAW",
+    }
+)
+"""Reasons of ACCOUNT_UPDATE that are no result of trading."""
 
 
 class AccountWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +145,8 @@ class Account(Actor):
                 self._rounds.wanted = True
             case LedgerSyncRequested():
                 self._syncs.wanted = True
+            case BalanceChanged(reason=reason) if reason in TRANSFERRED:
+                self._syncs.wanted = True  # until the ledger tells it, a deposit looks like a gain
             case DrainRequested():
                 self._answer_drain = self.reply_later()
                 self._rounds.refill()

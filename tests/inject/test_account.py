@@ -11,7 +11,14 @@ from qt_actors.decisions import trade_life
 from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages.market import StreamChanged
 from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated
-from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, SnapshotRequested, TradeState
+from qt_actors.messages.positions import (
+    AccountSnapshot,
+    BalanceChanged,
+    IncomeRow,
+    LedgerSynced,
+    SnapshotRequested,
+    TradeState,
+)
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
 from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen, VenueLost, VenueReady
 from qt_actors.venue.account import Account, AccountWiring
@@ -431,3 +438,10 @@ def test_the_ledger_forgets_the_oldest_fills_and_never_more_than_it_may_keep() -
         ledger.told(a_fill(trade_id))
     assert ledger.found(a_fill(3))
     assert not ledger.found(a_fill(KNOWN_MAX))
+
+
+@pytest.mark.parametrize(("reason", "asked"), [("DEPOSIT", 1), ("WITHDRAW", 1), ("ORDER", 0), ("FUNDING_FEE", 0)])
+def test_money_moved_in_or_out_asks_the_ledger_at_once(house, reason, asked):
+    before = len(house.asked(LedgerLoadRequested))
+    house.tell(BalanceChanged(wallet_usd=D(1), reason=reason, time_ms=NOW))
+    assert len(house.asked(LedgerLoadRequested)) - before == asked

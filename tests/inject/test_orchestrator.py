@@ -11,6 +11,7 @@ from qt_actors.judgement.orchestrator import Orchestrator, OrchestratorWiring
 from qt_actors.kernel import ChildSpec, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages.market import BarsClosed, QuotesUpdated, UniverseChosen
 from qt_actors.messages.policy import DecisionsMade, Directive, EntriesProposed, EntryAdmitted, EntryDenied
+from qt_actors.messages.positions import TradeClosed
 from qt_actors.messages.signals import FeatureBatch, Signals
 from tests.builders import CLOSE_MS, NOW, a_signal, a_snapshot, some_rules
 
@@ -20,10 +21,20 @@ HOUR_MS = 3_600_000
 HOLD = {"action": "HOLD"}
 
 
+class Past:
+    """The journal's closed trades, newest first."""
+
+    def __init__(self, rows):
+        self.answer = rows
+
+    def rows(self, query, _parameters=None):
+        return self.answer if query == "trades_voted" else []
+
+
 class House:
     """An orchestrator; governor and listeners are probes."""
 
-    def __init__(self, **env):
+    def __init__(self, past=(), **env):
         env = {"ORCHESTRATOR_PROFILE": "NONE", "QT_COOLDOWN_SECONDS": "120", **env}
         self.runtime = SimRuntime(seed=1, start_ms=NOW - 600_000)
         self.governor = Probe(self.runtime, "root/governor")
@@ -34,6 +45,7 @@ class House:
             universe=self.runtime.address("root/universe"),
             settings=load(None, env),
             governor=self.runtime.address("root/governor"),
+            journal=lambda: Past(past),
             listeners=(self.runtime.address("root/recorder"),),
             quote_age_ms_max=15_000_000,
             telemetry=self.runtime.address("root/telemetry"),
@@ -299,3 +311,66 @@ def test_an_entry_admitted_after_its_bar_was_closed_is_recorded_as_admitted(hous
     house.tell(EntryAdmitted(decision=asked))
     last = house.decisions()["BTCUSDT", CLOSE_MS]
     assert (last.verdict, last.decided_ms > denied.decided_ms) == ("admitted", True)
+
+
+def a_row(number, net, **changes):
+    """A closed trade as the journal tells it, three models behind it."""
+    votes = [msgspec.to_builtins(v) for v in a_signal().votes]
+    closed = {
+        "decision_id": f"BTCUSDT-{number}",
+        "symbol": "BTCUSDT",
+        "side": "BUY",
+        "quantity": "1",
+        "entry_price": "100",
+        "exit_price": "99",
+        "opened_ms": number,
+        "closed_ms": NOW - HOUR_MS + number,
+        "exit_reason": "stop",
+        "exits": ["stop"],
+        "realized_usd": net,
+        "commission_usd": "0",
+        "risk_usd": "10",
+        "slippage_bps": 0.0,
+        "mfe_pct": 0.0,
+        "mae_pct": 0.0,
+        "confidence": 0.8,
+        "adopted": 0,
+        "complete": 1,
+    }
+    return {**closed, "votes": votes, **changes}
+
+
+def minimum(house):
+    """What the confidence gate of the newest BTCUSDT decision says, with its reasons."""
+    house.know_everything()
+    house.tell(bars(CLOSE_MS), signals(BTCUSDT={"action": "BUY"}))
+    made = house.decisions().get(("BTCUSDT", CLOSE_MS)) or house.proposed()[-1]
+    return next(g.note for g in made.gates if g.name == "confidence")
+
+
+def test_a_restart_remembers_how_a_symbol_and_its_models_have_done():
+    house = House(past=[a_row(n, "-10") for n in range(9, 0, -1)])
+    reasons = minimum(house)
+    assert "9 losses in a row" in reasons
+    assert "models' win rate" in reasons
+    house.runtime.stop()
+
+
+def test_a_trade_whose_end_is_in_the_journal_and_in_the_mailbox_counts_once():
+    house = House(past=[a_row(n, "-10") for n in range(3, 0, -1)])
+    again = msgspec.convert(a_row(3, "-10"), TradeClosed, strict=False)
+    house.tell(again, again)
+    assert "3 losses in a row" in minimum(house)
+    house.runtime.stop()
+
+
+def test_votes_behind_a_trade_that_was_open_at_the_restart_are_credited_when_it_closes():
+    losses = [a_row(n, "-10") for n in range(8, 0, -1)]
+    house = House(past=[a_row(9, "-10", closed_ms=None), *losses])
+    house.tell(msgspec.convert(a_row(9, "-10"), TradeClosed, strict=False))
+    with_votes = minimum(house)
+    house.runtime.stop()
+    blind = House(past=losses)
+    blind.tell(msgspec.convert(a_row(9, "-10"), TradeClosed, strict=False))
+    assert with_votes != minimum(blind)
+    blind.runtime.stop()

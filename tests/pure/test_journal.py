@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qt_actors.decisions.performance import recovered
 from qt_actors.edges import journal_schema
 from qt_actors.edges.journal import FILE_NAME, IntentConflictError, JournalError, SqliteJournal, next_generation
 from qt_actors.edges.journal_queries import QUESTIONS, ExactSum, SqliteJournalReader
@@ -293,6 +294,16 @@ def test_every_message_of_the_journal_is_written_and_every_question_answered(jou
     journal.append(EVERY_RECORD)
     empty = {name for name, rows in snapshot(reader).items() if not rows}
     assert empty == {"sessions"}
+
+
+def test_a_closed_trade_comes_with_the_votes_of_its_decision_and_makes_a_record(journal, reader):
+    journal.append([decided(a_decision(verdict="admitted")), a_result(), a_result("ETHUSDT")])
+    rows = {row["symbol"]: row for row in reader.rows("trades_voted")}
+    assert [v["model"] for v in rows["BTCUSDT"]["votes"]] == [v.model for v in a_signal("BTCUSDT").votes]
+    assert rows["ETHUSDT"]["votes"] == []
+    record = recovered(rows.values())
+    assert {symbol: r.wins for symbol, r in record.symbols.items()} == {"BTCUSDT": 1.0, "ETHUSDT": 1.0}
+    assert set(record.models) == {v.model for v in a_signal("BTCUSDT").votes if v.action}
 
 
 def test_writing_everything_twice_changes_nothing_but_the_counts_of_incidents(journal, reader):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from qt_actors.decisions.performance import (
     UNTRIED,
-    after_trade,
+    Record,
     after_votes,
+    learned,
     model_tightening,
     result_r,
     tightening,
@@ -63,12 +64,12 @@ def test_the_result_is_net_of_fees_over_the_risk(facts):
 def test_a_trade_we_did_not_size_says_nothing_of_the_symbol(facts):
     assert result_r(facts.closed(adopted=True)) is None
     assert result_r(facts.closed(risk_usd=Decimal(0))) is None
-    assert after_trade({}, facts.closed(adopted=True)) == {}
+    assert learned(Record(), facts.closed(adopted=True)).symbols == {}
 
 
 def test_each_trade_counts_for_its_own_symbol(facts):
-    records = after_trade({}, facts.closed("-50"))
-    records = after_trade(records, facts.closed("100", symbol="ETHUSDT"))
+    record = learned(Record(), facts.closed("-50"))
+    records = learned(record, facts.closed("100", symbol="ETHUSDT", decision_id="ETHUSDT-1")).symbols
     assert records["BTCUSDT"].losing_streak == 1
     assert records["ETHUSDT"].sum_r == pytest.approx(1.0)
 
