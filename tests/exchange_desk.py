@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -68,3 +69,13 @@ def refused(act: Callable[[], object]) -> int:
     with pytest.raises(ExchangeError) as caught:
         act()
     return caught.value.code
+
+
+def changed_rules(**filters: dict[str, str]) -> ExchangeRules:
+    """BTCUSDT of the shipped table with some filter keys (or, under `symbol`, symbol keys) changed."""
+    info = copy.deepcopy(ExchangeRules.default().exchange_info(0))
+    row = next(row for row in info["symbols"] if row["symbol"] == "BTCUSDT")
+    row |= filters.pop("symbol", {})
+    for one in row["filters"]:
+        one.update(filters.get(one["filterType"], {}))
+    return ExchangeRules.from_exchange_info({**info, "symbols": [row]}, None)

@@ -69,7 +69,6 @@ MESSAGES: Final[dict[int, str]] = {
     -4106: "Symbol is under position risk control, buy order can only works with reduce-only.",
     -4107: "Symbol is under position risk control, sell order can only works with reduce-only.",
     -4116: "ClientOrderId is duplicated.",
-    -4117: "Stop order is triggering.",
     -4120: "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead.",
     -4130: "An open stop or take profit order with GTE and closePosition in the direction is existing.",
     -4131: "The counterparty's best price does not meet the PERCENT_PRICE filter limit.",
@@ -96,7 +95,6 @@ MESSAGES: Final[dict[int, str]] = {
     -5022: "Due to the order could not be executed as maker, the Post Only order will be rejected. "
     "The order will not be recorded in the order history.",
     -5024: "Symbol is not in trading status. Order amendment is not permitted.",
-    -5025: "Only limit order is supported.",
     -5026: "Exceed maximum modify order limit.",
     -5027: "No need to modify the order.",
     -5037: "Invalid price match.",

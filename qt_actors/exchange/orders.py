@@ -138,10 +138,10 @@ class Orders:
         return side
 
     def reduce_only(self, wire: Params) -> bool:
-        """The reduceOnly flag, which hedge mode does not know (-1106)."""
+        """The reduceOnly flag, which hedge mode does not know (-1106); -4062 for anything but true or false."""
         if self._core.state.hedge_mode and wire.get("reduceOnly"):
             raise refusal(-1106, "reduceonly")
-        return params.boolean(wire, "reduceOnly")
+        return params.boolean(wire, "reduceOnly", -4062)
 
     @staticmethod
     def stp_mode(wire: Params) -> str:
@@ -260,11 +260,11 @@ class Orders:
         order = self.find_open(wire, -2013)
         match = params.choice(wire, "priceMatch", admission.PRICE_MATCHES, "NONE", -5037)
         price = self.price(wire, order.symbol, order.side, match)
-        if order.type != "LIMIT":
-            raise refusal(-5025)
+        if rules.status != "TRADING":
+            raise refusal(-5024)
         if side != order.side:
             raise refusal(-1117)
-        if order.amendments >= AMENDMENTS_MAX:
+        if order.amendments >= int(rules.raw.get("maxMoveOrderLimit", AMENDMENTS_MAX)):
             raise refusal(-5026)
         reduce_only = self.reduce_only(wire) if wire.get("reduceOnly") else order.reduce_only
         if (quantity, price, reduce_only) == (order.quantity, order.price, order.reduce_only):

@@ -63,11 +63,11 @@ def limit_of(params: Mapping[str, str], default: int, most: int) -> int:
     return value
 
 
-def boolean(params: Mapping[str, str], name: str) -> bool:
-    """An optional true/false in any case (python-binance sends `True`), absent is false, else -1130."""
+def boolean(params: Mapping[str, str], name: str, code: int = -1130) -> bool:
+    """An optional true/false in any case (python-binance sends `True`), absent is false, else the refusal of `code`."""
     value = (params.get(name) or "false").lower()
     if value not in {"true", "false"}:
-        raise refusal(-1130, name)
+        raise refusal(code, name)
     return value == "true"
 
 

@@ -228,6 +228,7 @@ class Queries:
         """GET openAlgoOrders, of one symbol or all."""
         core = self._core
         number = params.integer(wire, "algoId")
+        params.choice(wire, "algoType", frozenset({"CONDITIONAL"}), "CONDITIONAL")
         return [
             self._algo_row(algo)
             for symbol in self._symbols(wire, core.open_algos)

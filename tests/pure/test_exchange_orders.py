@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gzip
 import json
 from decimal import Decimal
@@ -12,7 +11,7 @@ import pytest
 
 from qt_actors.exchange.engine import Engine, ExchangeRules, Quote
 from qt_actors.exchange.quotes import thickness
-from tests.exchange_desk import Desk, refused
+from tests.exchange_desk import Desk, changed_rules, refused
 
 
 @pytest.mark.parametrize(
@@ -87,16 +86,6 @@ def test_a_bad_market_order_is_refused_with_its_own_code(code: int, wire: dict[s
     desk.engine.set_leverage({"symbol": "BTCUSDT", "leverage": "100"}, desk.now_ms)
     good = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
     assert refused(lambda: desk.engine.place_order({**good, **wire}, desk.now_ms)) == code
-
-
-def changed_rules(**filters: dict[str, str]) -> ExchangeRules:
-    """BTCUSDT of the shipped table with some filter keys (or, under `symbol`, symbol keys) changed."""
-    info = copy.deepcopy(ExchangeRules.default().exchange_info(0))
-    row = next(row for row in info["symbols"] if row["symbol"] == "BTCUSDT")
-    row |= filters.pop("symbol", {})
-    for one in row["filters"]:
-        one.update(filters.get(one["filterType"], {}))
-    return ExchangeRules.from_exchange_info({**info, "symbols": [row]}, None)
 
 
 @pytest.mark.parametrize(
