@@ -47,7 +47,7 @@ from tests.exchange_desk import Desk, changed_rules, refused
         (-4061, {"positionSide": "LONG"}),
         (-4060, {"positionSide": "UP"}),
         (-2022, {"reduceOnly": "true"}),
-        (-1130, {"reduceOnly": "perhaps"}),
+        (-4062, {"reduceOnly": "perhaps"}),
         (-1136, {"newOrderRespType": "FULL"}),
         (-5037, {"priceMatch": "OPPONENT_10"}),
         (-1106, {"priceMatch": "QUEUE"}),

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from qt_actors.exchange.engine import Engine
 from tests.exchange_desk import Desk, changed_rules, refused
 
 BTC = {"symbol": "BTCUSDT"}
