@@ -59,10 +59,8 @@ def test_an_order_is_changed_as_often_as_the_symbol_allows_and_only_while_it_tra
     assert refused(partial(change, desk, "59003")) == -5026
     halted = Desk(rules=changed_rules())
     halted.order("BUY", "0.1", "59000", newClientOrderId="a")
-    again = type(halted.engine).restore(
-        halted.engine.save(), changed_rules(symbol={"status": "PRE_SETTLE"}), halted.events.append
-    )
-    halted.engine = again
+    closing = changed_rules(symbol={"status": "PRE_SETTLE"})
+    halted.engine = Engine.restore(halted.engine.save(), closing, halted.events.append)
     assert refused(partial(change, halted, "59001")) == -5024
 
 
