@@ -263,7 +263,9 @@ def test_trades_that_end_while_the_trader_is_away_are_booked_from_their_fills(ex
     wait_until(lambda: journal.rows("SELECT 1 FROM trades WHERE phase = 'open'"), DEADLINE_S, first.log.read_text)
     first.stop(signal.SIGKILL)
     held = positions_of(exchange)
-    ended = wait_until(lambda: held - positions_of(exchange), DEADLINE_S)
+    while not (ended := held - positions_of(exchange)):
+        control(exchange, "step?ms=14400000")
+    control(exchange, "resume")
     opened = journal.rows("SELECT decision_id, symbol FROM trades WHERE phase NOT IN ('closed', 'abandoned')")
     before = [decision_id for decision_id, symbol in opened if symbol in ended]
     port = free_port()
@@ -283,8 +285,12 @@ def test_trades_that_end_while_the_trader_is_away_are_booked_from_their_fills(ex
 
 
 def get_pause(base):
-    request = urllib.request.Request(f"{base}/qt/pause", method="POST")
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    return control(base, "pause")
+
+
+def control(base, what):
+    request = urllib.request.Request(f"{base}/qt/{what}", method="POST")
+    with urllib.request.urlopen(request, timeout=30) as reply:
         return json.load(reply)
 
 
