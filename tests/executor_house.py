@@ -8,11 +8,29 @@ from qt_actors.decisions import trade_life
 from qt_actors.kernel import ChildSpec, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages import orders
 from qt_actors.messages.market import UniverseChosen
-from qt_actors.messages.policy import EntryAdmitted
+from qt_actors.messages.policy import Directive, EntryAdmitted
 from qt_actors.trading.executor import Executor, ExecutorWiring
 from tests.builders import NOW, a_decision, a_plan, order_update, some_rules
 
 PATH = "root/executor"
+
+
+def word(*, allowed):
+    return Directive(
+        now_ms=0,
+        allow_trades=allowed,
+        allow_new_positions=allowed,
+        leverage_multiplier=1.0,
+        size_multiplier=1.0,
+        risk_level="NORMAL" if allowed else "EMERGENCY",
+        reason="all within limits" if allowed else "halted by an operator",
+        daily_pnl_usd=D(0),
+        daily_loss_limit_usd=D(100),
+        gross_notional_usd=D(0),
+        gross_limit_usd=D(100),
+        losing_streak=0,
+        equity_usd=D(1000),
+    )
 
 
 class Past:
@@ -33,7 +51,7 @@ class Past:
 class House:
     """An executor; its neighbours are probes."""
 
-    def __init__(self, *past, recorder_answers=True):
+    def __init__(self, *past, recorder_answers=True, spoken=True):
         self.runtime = SimRuntime(seed=1, start_ms=NOW)
         self.past = Past(*past)
         names = ("gateway", "recorder", "governor", "account", "watcher", "universe")
@@ -56,6 +74,8 @@ class House:
         assert self.runtime.wait_ready()
         self.gateway, self.recorder, self.governor = (self.probes[n] for n in ("gateway", "recorder", "governor"))
         self.watcher = self.probes["watcher"]
+        if spoken:
+            self.tell(word(allowed=True))
         self.runtime.run_until_idle()
 
     def tell(self, *messages):

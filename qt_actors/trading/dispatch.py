@@ -82,14 +82,18 @@ class Dispatch:
         self._unresolved.add(command.client_id)
         self._recorder.tell(orders.RecordIntents(token=command.client_id, intents=(intent,), reply_to=self._owner.path))
 
+    def waiting(self, token: str) -> Placement | None:
+        """Return the command whose intent is being written."""
+        return self._unwritten.get(token)
+
     def written(self, token: str) -> None:
         """The intent is on disk: send."""
         command = self._unwritten.pop(token, None)
         if command is not None:
             self.send(command)
 
-    def unwritable(self, token: str) -> Placement | None:
-        """The journal refused the intent: take the command back from the queue."""
+    def take_back(self, token: str) -> Placement | None:
+        """Return the command and do not send it any more."""
         return self._unwritten.pop(token, None)
 
     def resolve(self, client_id: str, outcome: str, exchange_id: int | None = None, reason: str = "") -> None:

@@ -63,7 +63,7 @@ class Executor(Actor):
         self._rules: dict[str, SymbolRules] = {}
         self._dispatch: Dispatch
         self._entries = 0
-        self._forbidden = ""
+        self._forbidden = "the governor has not spoken yet"
         """Why no entry may be sent now, by the governor's last word; what it admits later comes after a later one."""
         self._wishes: dict[str, positions.ClosePosition] = {}
         """Closes asked for of positions that are not in our book yet."""
@@ -105,7 +105,7 @@ class Executor(Actor):
             case orders.LeverageSet() | orders.LeverageRejected():
                 self._leverage(message)
             case orders.IntentsRecorded(token=token):
-                self._dispatch.written(token)
+                self._intent_recorded(token)
             case orders.IntentsLost(token=token, reason=reason):
                 self._intent_lost(token, reason)
             case orders.OrderAccepted() | orders.OrderRejected() | orders.OrderDenied() | orders.OrderCancelled():
@@ -185,9 +185,19 @@ class Executor(Actor):
         reason = f"leverage {message.leverage} refused: {message.reason} ({message.code})"
         self._step(message.symbol, lambda t, now: trade_life.on_leverage_refused(t, reason, now))
 
+    def _intent_recorded(self, token: str) -> None:
+        """Send what is on disk now; an entry only if nothing has forbidden it meanwhile."""
+        command = self._dispatch.waiting(token)
+        if self._forbidden and isinstance(command, orders.PlaceOrder) and not command.reduce_only:
+            self._dispatch.take_back(token)
+            self._dispatch.resolve(command.client_id, "denied", None, self._forbidden)
+            self._refused(command.symbol, command.client_id, 0, self._forbidden)
+        else:
+            self._dispatch.written(token)
+
     def _intent_lost(self, token: str, reason: str) -> None:
         """Entries are not sent without a journal; protection and exits are."""
-        command = self._dispatch.unwritable(token)
+        command = self._dispatch.take_back(token)
         if command is None:
             return
         trade = self._trades.get(command.symbol)

@@ -8,7 +8,7 @@ import pytest
 
 from qt_actors.decisions import trade_life
 from qt_actors.messages import orders
-from qt_actors.messages.policy import Directive, EntryAdmitted, ReservationReleased
+from qt_actors.messages.policy import EntryAdmitted, ReservationReleased
 from qt_actors.messages.positions import (
     ClosePosition,
     PositionResized,
@@ -19,7 +19,7 @@ from qt_actors.messages.positions import (
 )
 from qt_actors.messages.system import IncidentSeen
 from tests.builders import NOW, a_decision, a_plan, a_stop, algo_update, order_update
-from tests.executor_house import House, know_the_rules
+from tests.executor_house import House, know_the_rules, word
 
 
 @pytest.fixture
@@ -49,24 +49,6 @@ def found(**changes):
         "stop": a_stop(symbol="ETHUSDT", side="BUY", client_id="web_1", quantity=D(2), trigger_price=D(3200)),
     }
     return ProtectPosition(**{**facts, **changes})
-
-
-def word(*, allowed):
-    return Directive(
-        now_ms=0,
-        allow_trades=allowed,
-        allow_new_positions=allowed,
-        leverage_multiplier=1.0,
-        size_multiplier=1.0,
-        risk_level="NORMAL" if allowed else "EMERGENCY",
-        reason="all within limits" if allowed else "halted by an operator",
-        daily_pnl_usd=D(0),
-        daily_loss_limit_usd=D(100),
-        gross_notional_usd=D(0),
-        gross_limit_usd=D(100),
-        losing_streak=0,
-        equity_usd=D(1000),
-    )
 
 
 def test_every_watcher_hears_when_all_trades_of_the_journal_were_told(house):
@@ -164,6 +146,26 @@ def test_an_entry_admitted_before_a_halt_is_not_sent_after_it(house):
     assert not house.sent(orders.PlaceOrder)
     assert [c.client_id for c in house.sent(orders.CancelOrder)] == [stop.client_id]
     assert "halted" in house.governor.fish(ReservationReleased).outcome
+
+
+def test_an_entry_is_not_sent_when_the_halt_came_while_its_intent_was_written(house):
+    house.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
+    (stop,) = house.sent(orders.PlaceConditional)
+    house.recorder._answers.clear()
+    house.accept(stop)
+    token = [m.token for m in house.recorder.heard if isinstance(m, orders.RecordIntents)][-1]
+    house.tell(word(allowed=False), orders.IntentsRecorded(token=token))
+    assert not house.sent(orders.PlaceOrder)
+    assert [c.client_id for c in house.sent(orders.CancelOrder)] == [stop.client_id]
+    told = [m for m in house.recorder.heard if isinstance(m, orders.IntentResolved)]
+    assert (told[-1].client_id, told[-1].outcome) == (token, "denied")
+
+
+def test_no_entry_is_begun_before_the_governor_has_spoken():
+    house = House(spoken=False)
+    house.tell(EntryAdmitted(decision=a_decision()))
+    assert house.gateway.heard == ()
+    house.runtime.stop()
 
 
 def test_an_admission_that_arrives_after_the_halt_begins_nothing_until_the_word_is_taken_back(house):
