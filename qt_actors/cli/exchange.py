@@ -12,10 +12,13 @@ from qt_actors.cli.run import parse_time
 
 
 def exchange(
-    replay: Annotated[Path | None, typer.Option(help="Folder of SYMBOL.parquet or Binance's CSV/zip dumps.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Folder of SYMBOL.parquet or Binance's CSV/zip dumps; or a file of raw frames.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 9000,
     host: Annotated[str, typer.Option(help="Where to listen; loopback unless told otherwise.")] = "127.0.0.1",
-    speed: Annotated[float, typer.Option(help="Exchange seconds per real second.")] = 1.0,
+    speed: Annotated[float, typer.Option(help="Exchange seconds a second; 1000000: as fast as it can.")] = 1.0,
+    paused: Annotated[bool, typer.Option(help="Begin with time standing still, until /qt/resume or /qt/step.")] = False,
     symbols: Annotated[str, typer.Option(help="A,B or all.")] = "all",
     from_: Annotated[str | None, typer.Option("--from", help="Market time to begin at: 2025-04-01 or ms.")] = None,
     seed: Annotated[int, typer.Option(help="Of the synthetic market and of every price path.")] = 1,
@@ -29,6 +32,9 @@ def exchange(
     faults: Annotated[Path | None, typer.Option(help="What shall go wrong, a JSON object a line; see above.")] = None,
 ) -> None:
     """Serve the exchange until Ctrl-C: REST and streams on one port, Binance's protocol.
+
+    Time: GET /qt/clock; POST /qt/pause, /qt/resume, /qt/step?bars=1 or ?ms=500, /qt/speed?value=60, /qt/seek?to=MS.
+    Rules: python -m pydoc qt_actors.exchange.control
 
     Faults: a line such as {"kind": "unknown_executed", "method": "POST", "path": "/fapi/v1/order", "times": 1}.
     While it runs, /qt/faults lists (GET), adds (POST) and clears (DELETE) them. All kinds and fields:
@@ -50,6 +56,7 @@ def exchange(
         seed=seed,
         start_ms=parse_time(from_),
         speed=speed,
+        paused=paused,
         host=host,
         port=port,
         api_key=api_key,

@@ -113,7 +113,7 @@ def unroll(
     depth = Depth.of(bars[OPEN, rows], Liquidity(liquidity.volume[rows], liquidity.volatility[rows]), chosen)
     chance = uniforms(keys[rows], opens, 2 * path.prices.shape[1], salt=4)
     touch = touch_of(path.prices, rising, depth, chosen, chance)
-    index, mark = _index_and_mark(path.times, path.prices, path.there, rows, tape, funding)
+    index, mark = index_and_mark(path.times, path.prices, path.there, rows, tape, funding)
     there = path.there
     tape.last[rows] = bars[VOLUME - 1, rows]
     amounts = bars[VOLUME:FIELDS, rows][:, :, None] * path.weights
@@ -146,7 +146,7 @@ def direction(change: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.take_along_axis(sign, place, axis=1) > 0
 
 
-def _index_and_mark(
+def index_and_mark(
     times: NDArray[np.int64],
     prices: NDArray[np.float64],
     there: NDArray[np.bool_],

@@ -14,6 +14,7 @@ import numpy as np
 
 from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.candles import CLOSE, VOLUME
+from qt_actors.exchange.captured import CapturedMarket
 from qt_actors.exchange.faults.fault import Fault
 from qt_actors.exchange.intervals import DAY_MS
 from qt_actors.exchange.listing import ListedRules
@@ -35,7 +36,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one exchange.
 
     Attributes:
-        replay: folder of candle files; None for the synthetic market.
+        replay: folder of candle files, or a file of captured frames; None for the synthetic market.
         symbols: a list, "A,B" or "all" (synthetic: all symbols of the rules).
         seed: of the synthetic market and of every price path.
         start_ms: exchange time to begin at, ms UTC; None for the source's own.
@@ -121,6 +122,8 @@ def source_of(config: ExchangeConfig, rules: ExchangeRules) -> MarketSource:
         MarketDataError: the folder, a file or a symbol cannot be used.
     """
     if config.replay is not None:
+        if Path(config.replay).is_file():
+            return CapturedMarket(Path(config.replay))
         return ReplayMarket(Path(config.replay), config.symbols, config.seed)
     if isinstance(config.symbols, str):
         wanted = tuple(rules.symbols) if config.symbols == "all" else tuple(config.symbols.upper().split(","))

@@ -14,6 +14,8 @@ import numpy as np
 from qt_actors.exchange.blocks import Block, Funding, Tape, unroll
 from qt_actors.exchange.books import ModelBook
 from qt_actors.exchange.candles import CLOSE, OPEN, Candles
+from qt_actors.exchange.captured import CapturedMarket
+from qt_actors.exchange.captured_blocks import CapturedBooks, captured_block
 from qt_actors.exchange.depth import behind
 from qt_actors.exchange.forming import Forming
 from qt_actors.exchange.funding_rates import DEFAULT_INTERVAL_MS, FundingCalendar, rate_of_move
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qt_actors.exchange.book_diffs import ToldBook
+    from qt_actors.exchange.books import ListedBook
     from qt_actors.exchange.history import MarketSource
     from qt_actors.exchange.quotes import Quote
     from qt_actors.exchange.rules import SymbolRules
@@ -122,6 +125,7 @@ class Market:
         self._cell = np.ones(count, dtype=np.int64)
         self._per_cell, self._near = np.zeros(count), np.ones(count)
         self._books: dict[int, ModelBook] = {}
+        self._captured = CapturedBooks(source, self.rules) if isinstance(source, CapturedMarket) else None
         self.told_books: dict[int, list[ToldBook]] = {}
         self.traded, self.print_volume = np.zeros(count), np.zeros(count)
         self.rising = np.zeros(count, dtype=np.bool_)
@@ -245,8 +249,10 @@ class Market:
         """Open time of the running bar."""
         return self._open_ms
 
-    def book(self, row: int) -> ModelBook:
-        """What lies behind the symbol's touch."""
+    def book(self, row: int, time_ms: int) -> ModelBook | ListedBook:
+        """What lies behind the symbol's touch at a time of the running bar."""
+        if self._captured is not None:
+            return self._captured.book(row, time_ms)
         found = self._books.get(row)
         if found is None:
             rules = self.rules[row]
@@ -266,9 +272,13 @@ class Market:
         touch = int(best[row])
         if touch <= 0:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        size = size[row : row + 1]
+        if self._captured is not None:
+            ticks, sizes = self._captured.side(row, sign, touch, int(self.print_ms[row]))
+            return np.concatenate(([touch], ticks[: levels - 1])), np.concatenate((size, sizes[: levels - 1]))
         shape = int(self.keys[row]), int(self._cell[row]), float(self._per_cell[row]), float(self._near[row])
         ticks, sizes = behind(*shape, touch, sign, int(self.print_ms[row]), levels - 1)
-        return np.concatenate(([touch], ticks)), np.concatenate((size[row : row + 1], sizes))
+        return np.concatenate(([touch], ticks)), np.concatenate((size, sizes))
 
     def quote_now(self, row: int) -> Quote:
         """The symbol's present quote."""
@@ -347,18 +357,14 @@ class Market:
         self._in_bar = ~np.isnan(bars[OPEN])
         tape = self._tape
         self._carried = np.stack((tape.last, tape.index, tape.basis, tape.time_ms.astype(float), self.funding.rate))
-        self._block: Block = unroll(
-            bars,
-            self._open_ms,
-            self.interval_ms,
-            self.keys,
-            self.source.decimals,
-            self.steps,
-            self._tape,
-            self.funding,
-            self.history.liquidity(self._open_ms),
-            self.detail,
-        )
+        liquidity = self.history.liquidity(self._open_ms)
+        if isinstance(self.source, CapturedMarket):
+            self._block: Block = captured_block(self.source, self._open_ms, self.steps, tape, self.funding, liquidity)
+        else:
+            self._block = unroll(
+                bars, self._open_ms, self.interval_ms, self.keys, self.source.decimals, self.steps, tape, self.funding,
+                liquidity, self.detail,
+            )  # fmt: skip
         rows, depth = self._block.traded, self._block.depth
         self._cell[rows], self._per_cell[rows], self._near[rows] = depth.cell, depth.per_cell, depth.near
         self._books.clear()

@@ -48,7 +48,7 @@ class Quoter:
         self._scale = np.array([10.0**digits for digits in price_digits])
         self._step = np.array([float(rule.step) for rule in rules])
 
-    def quotes(self, points: Points, book_of: Callable[[int], ModelBook | ListedBook]) -> list[Quote]:
+    def quotes(self, points: Points, book_of: Callable[[int, int], ModelBook | ListedBook]) -> list[Quote]:
         """The points as quotes, in their order."""
         rows, touch = points.rows, points.touch
         columns = (
@@ -79,7 +79,7 @@ class Quoter:
                     bid_qty * rule.step,
                     ask_qty * rule.step,
                     volume * rule.step,
-                    book_of(row),
+                    book_of(row, time_ms),
                 )
             )
         return quotes
