@@ -25,7 +25,6 @@ from qt_actors.decisions.trade_repair import (
 from qt_actors.decisions.trade_reports import opened_report
 from qt_actors.decisions.trade_state import (
     ALREADY_PASSED,
-    COUNTED_MAX,
     ENDED,
     ENDED_BY_ITSELF,
     EXECUTING,
@@ -36,9 +35,11 @@ from qt_actors.decisions.trade_state import (
     WOULD_TRIGGER,
     ZERO,
     Step,
+    is_counted,
     purpose_of,
     remaining,
     with_changes,
+    with_counted,
     without,
 )
 from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated, Purpose
@@ -233,32 +234,29 @@ def _exit_ended(trade: TradeState, purpose: Purpose | None, status: str, now_ms:
             return Step(trade)
 
 
-def _counted(trade: TradeState, fill: Fill, now_ms: int) -> TradeState:
-    """Remember an execution, so that the stream and the ledger may both tell it."""
-    return with_changes(trade, now_ms, counted=(*trade.counted, fill.trade_id)[-COUNTED_MAX:])
-
-
 def _charged(trade: TradeState, fill: Fill, now_ms: int) -> TradeState:
     """Count what an execution of the entry cost, once."""
-    if fill.trade_id in trade.counted or trade.phase in ENDED:
+    if is_counted(trade, fill.trade_id) or trade.phase in ENDED:
         return trade
-    return with_changes(_counted(trade, fill, now_ms), now_ms, commission_usd=trade.commission_usd + fill.commission)
+    return with_changes(
+        with_counted(trade, fill.trade_id, now_ms), now_ms, commission_usd=trade.commission_usd + fill.commission
+    )
 
 
 def on_fill(trade: TradeState, fill: Fill, now_ms: int) -> Step:
     """Count an execution, once: our exits, manual ones, liquidations, what others add; not what other trades do."""
     if fill.client_id == trade.entry_id and fill.client_id:
-        known = fill.trade_id in trade.counted
+        known = is_counted(trade, fill.trade_id)
         asked = trade.phase == "entering" and not known  # the ledger knew before the stream
         return Step(_charged(trade, fill, now_ms), (look_up_order(trade, fill.client_id),) if asked else ())
     ours = purpose_of(trade, fill.client_id) is not None
     of_another = not ours and (fill.time_ms < trade.opened_ms or parse(fill.client_id) is not None)
-    if of_another or fill.trade_id in trade.counted or trade.phase in ENDED or not trade.filled:
+    if of_another or is_counted(trade, fill.trade_id) or trade.phase in ENDED or not trade.filled:
         return Step(trade)
     if fill.side == trade.side:
         more = with_changes(trade, now_ms, commission_usd=trade.commission_usd + fill.commission)
-        return grown(_counted(more, fill, now_ms), fill.quantity, fill.price, now_ms)
-    return _reduced(_counted(trade, fill, now_ms), fill, now_ms)
+        return grown(with_counted(more, fill.trade_id, now_ms), fill.quantity, fill.price, now_ms)
+    return _reduced(with_counted(trade, fill.trade_id, now_ms), fill, now_ms)
 
 
 def _reduced(trade: TradeState, fill: Fill, now_ms: int) -> Step:

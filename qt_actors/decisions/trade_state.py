@@ -79,6 +79,18 @@ def given_up(trade: TradeState, now_ms: int) -> bool:
     return trade.misses > ATTEMPTS_MAX and now_ms - trade.miss_ms < FORGIVEN_MS
 
 
+def is_counted(trade: TradeState, trade_id: int) -> bool:
+    """Tell whether this execution is in the trade already: stream and ledger both tell it, some more than once."""
+    return trade_id <= trade.last_trade_id or trade_id in trade.counted
+
+
+def with_counted(trade: TradeState, trade_id: int, now_ms: int) -> TradeState:
+    """Remember an execution as counted."""
+    ids = sorted((*trade.counted, trade_id))
+    floor = max(trade.last_trade_id, *ids[:-COUNTED_MAX]) if len(ids) > COUNTED_MAX else trade.last_trade_id
+    return with_changes(trade, now_ms, counted=tuple(ids[-COUNTED_MAX:]), last_trade_id=floor)
+
+
 def is_ours(trade: TradeState, client_id: str, purpose: Purpose | None = None) -> bool:
     """Tell whether the client id is of this trade (and of this purpose)."""
     if client_id in {trade.stop_id, trade.target_id, trade.trail_id, trade.entry_id, trade.close_id, *trade.pending}:

@@ -216,8 +216,10 @@ class TradeState(Message, frozen=True, kw_only=True):
     opened_ms: int
     expires_ms: int
     changed_ms: int
+    last_trade_id: int = 0
+    """Every execution up to this trade id is counted; ids rise within a symbol."""
     counted: tuple[int, ...] = ()
-    """Trade ids of the executions already counted, the newest ``COUNTED_MAX``."""
+    """Trade ids counted beyond it, rising, at most ``COUNTED_MAX``."""
     target_filled: Decimal = Decimal(0)
     exit_notional: Decimal = Decimal(0)
     realized_usd: Decimal = Decimal(0)

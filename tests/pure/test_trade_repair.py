@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qt_actors.decisions import trade_life, trade_repair
 from qt_actors.decisions.trade_state import (
     ATTEMPTS_MAX,
+    COUNTED_MAX,
     ENDED,
     FORGIVEN_MS,
     RETRY_REAL_MS_MAX,
@@ -258,3 +259,16 @@ def test_a_stop_acknowledged_after_the_governor_forbade_entries_is_taken_back_wi
     step = trade_life.on_accepted(trade.trade, stop, "NEW", D(0), NOW, "entries were stopped: halted")
     assert step.trade.phase == "abandoned"
     assert [(type(c), c.client_id) for c in step.commands] == [(CancelOrder, stop)]
+
+
+def test_executions_told_again_after_any_number_of_others_are_counted_once():
+    trade = msgspec.structs.replace(opened(), filled=D(1000), quantity=D(1000))
+    told = [
+        order_update(trade, "web_1", "FILLED", executed="1", trade_id=n, side="SELL", last="1")
+        for n in range(10, 20 + 2 * COUNTED_MAX)
+    ]
+    told[-50:] = reversed(told[-50:])
+    for event in (*told, *told):
+        trade = trade_life.on_order(trade, event, NOW).trade
+    assert trade.exited == len(told)
+    assert len(trade.counted) == COUNTED_MAX
