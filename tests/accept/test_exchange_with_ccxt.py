@@ -1,7 +1,11 @@
-"""ccxt's binanceusdm, unmodified, against the embedded exchange: only the addresses it asks are changed."""
+"""ccxt's binanceusdm, unmodified, against the embedded exchange: only the addresses it asks are changed.
+
+Its time difference is loaded first, as for any exchange whose clock is not this machine's.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,24 +17,39 @@ from qt_actors.exchange.server import serve_in_thread
 from tests.exchange_client import KEY, SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
 ccxt = pytest.importorskip("ccxt")
 BTC = "BTC/USDT:USDT"
 
 
+def pointed_at(addresses: dict[str, Any], port: int) -> None:
+    """Every address of a client, its path kept, on the served exchange."""
+    for name, address in addresses.items():
+        if isinstance(address, dict):
+            pointed_at(address, port)
+        elif isinstance(address, str):
+            scheme = "ws" if address.startswith("ws") else "http"
+            addresses[name] = f"{scheme}://127.0.0.1:{port}{urlsplit(address).path}"
+
+
 @pytest.fixture
-def client() -> Iterator[Any]:
-    exchange = serve_in_thread(ExchangeConfig(symbols=("BTCUSDT", "ETHUSDT"), seed=3, api_key=KEY, api_secret=SECRET))
+def port() -> Iterator[int]:
+    exchange = serve_in_thread(
+        ExchangeConfig(symbols=("BTCUSDT", "ETHUSDT"), seed=3, speed=60.0, api_key=KEY, api_secret=SECRET)
+    )
+    yield exchange.port
+    exchange.stop()
+
+
+@pytest.fixture
+def client(port: int) -> Any:
     made = ccxt.binanceusdm({"apiKey": KEY, "secret": SECRET, "enableRateLimit": False})
-    for name, url in made.urls["api"].items():
-        if isinstance(url, str):
-            made.urls["api"][name] = f"http://127.0.0.1:{exchange.port}{urlsplit(url).path}"
+    pointed_at(made.urls["api"], port)
     made.load_time_difference()
     made.options["adjustForTimeDifference"] = True
     made.load_markets()
-    yield made
-    exchange.stop()
+    return made
 
 
 def test_it_reads_markets_prices_candles_and_funding(client: Any) -> None:
@@ -105,3 +124,48 @@ def test_refusals_reach_it_with_their_codes(client: Any) -> None:
     client.secret = "wrong"
     with pytest.raises(ccxt.AuthenticationError, match="-1022"):
         client.fetch_balance()
+
+
+async def hears(client: Any, watching: Awaitable[Any]) -> list[Any]:
+    """What a user stream says of orders that are placed until it has said something."""
+    task = asyncio.ensure_future(watching)
+    for _ in range(40):
+        await client.create_order(BTC, "market", "buy", 0.01)
+        done, _ = await asyncio.wait({task}, timeout=0.5)
+        if done:
+            return list(task.result())
+    return pytest.fail("the stream stayed silent")
+
+
+def test_its_streams_and_its_websocket_orders_work_too(port: int) -> None:
+    pro = pytest.importorskip("ccxt.pro")
+
+    async def trade(client: Any) -> None:
+        await client.load_time_difference()
+        client.options["adjustForTimeDifference"] = True
+        ticker, candles, book = await asyncio.gather(
+            client.watch_ticker(BTC), client.watch_ohlcv(BTC, "1m"), client.watch_order_book(BTC)
+        )
+        assert ticker["low"] <= candles[-1][4] <= ticker["high"]
+        assert book["bids"][0][0] < book["asks"][0][0]
+        orders = await hears(client, client.watch_orders(BTC))
+        assert {order["symbol"] for order in orders} == {BTC}
+        assert (await hears(client, client.watch_my_trades(BTC)))[0]["amount"] == 0.01
+        price = round(ticker["last"] * 0.97, 1)
+        placed = await client.create_order_ws(BTC, "limit", "buy", 0.01, price)
+        assert (await client.fetch_order_ws(placed["id"], BTC))["status"] == "open"
+        assert (await client.edit_order_ws(placed["id"], BTC, "limit", "buy", 0.02, price))["amount"] == 0.02
+        assert (await client.cancel_order_ws(placed["id"], BTC))["status"] == "canceled"
+        held = (await client.fetch_positions_ws([BTC]))[0]["contracts"]
+        assert held == (await client.fetch_positions([BTC]))[0]["contracts"] > 0
+        assert (await client.fetch_balance_ws())["USDT"]["total"] == pytest.approx(10_000, rel=0.01)
+
+    async def check() -> None:
+        client = pro.binanceusdm({"apiKey": KEY, "secret": SECRET, "enableRateLimit": False})
+        pointed_at(client.urls["api"], port)
+        try:
+            await asyncio.wait_for(trade(client), 60)
+        finally:
+            await client.close(clean_instance_data=True)  # its sessions, too
+
+    asyncio.run(check())
