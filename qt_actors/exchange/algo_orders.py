@@ -317,7 +317,7 @@ class AlgoOrders:
         core = self._core
         children = core.children.get(symbol)
         if children:
-            for number, algo in list(children.items()):
+            for number, algo in sorted(children.items(), key=lambda entry: entry[0]):
                 child = core.state.orders[number]
                 if not child.is_open:
                     del children[number]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from qt_actors.exchange.errors import refusal
 from qt_actors.exchange.figures import ZERO
@@ -19,6 +19,7 @@ ALGO_ID_BASE: Final = 1_000_000_000_000_000
 ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 ONE_WAY, HEDGED = ("BOTH",), ("LONG", "SHORT")
 NEVER_MS: Final = 1 << 62
+Filed = TypeVar("Filed")
 REWIND_MS: Final = 60_000
 
 
@@ -30,6 +31,11 @@ def generated_client_id(number: int) -> str:
         digest, place = divmod(digest, 62)
         letters.append(ALPHABET[place])
     return "".join(letters)
+
+
+def in_symbol_order(filed: Mapping[str, Filed]) -> list[tuple[str, Filed]]:
+    """What is filed by symbol, in an order that a restart does not change: not that of who was filed first."""
+    return sorted(filed.items(), key=lambda entry: entry[0])
 
 
 class Core:
@@ -53,13 +59,17 @@ class Core:
         self._bound: dict[tuple[str, str, str], Decimal] = {}
         self._index()
 
+    def index_ids(self) -> None:
+        """Client ids of the orders there are; the latest order of an id is the one it names."""
+        self.client_ids = {(o.symbol, o.client_order_id): o.order_id for o in self.state.orders.values()}
+        self.client_algo_ids = {algo.client_algo_id: algo.algo_id for algo in self.state.algo_orders.values()}
+
     def _index(self) -> None:
+        self.index_ids()
         for order in self.state.orders.values():
-            self.client_ids[order.symbol, order.client_order_id] = order.order_id
             if order.is_open:
                 self.file_open(order)
         for algo in self.state.algo_orders.values():
-            self.client_algo_ids[algo.client_algo_id] = algo.algo_id
             if algo.is_open:
                 self.open_algos[algo.symbol][algo.algo_id] = algo
                 self.expires(algo.good_till_ms)

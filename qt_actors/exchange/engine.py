@@ -20,7 +20,7 @@ from typing import Any, Final
 from qt_actors.exchange import state
 from qt_actors.exchange.account import Account
 from qt_actors.exchange.algo_orders import AlgoOrders
-from qt_actors.exchange.core import NEVER_MS, Core
+from qt_actors.exchange.core import NEVER_MS, Core, in_symbol_order
 from qt_actors.exchange.endpoints import Endpoints
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.exposure import Margin
@@ -47,7 +47,7 @@ class Engine(Endpoints):
     """One account's exchange. Not thread-safe; `emit` is called synchronously and must not call back."""
 
     def __init__(self, rules: ExchangeRules, *, wallet: Decimal = Decimal(10_000), now_ms: int, emit: Emit) -> None:
-        self._build(State(now_ms=now_ms), rules, emit)
+        self._build(State(now_ms=now_ms, forgot_ms=now_ms), rules, emit)
         self._account.post("TRANSFER", "USDT", money(wallet))
 
     def _build(self, remembered: State, rules: ExchangeRules, emit: Emit) -> None:
@@ -63,7 +63,6 @@ class Engine(Endpoints):
         self._reports = Reports(core, self._margin, self._settings)
         self._queries = Queries(core, self._orders, self._algos)
         self._writer = StateWriter()
-        self._forgot_ms = remembered.now_ms
         for at_ms in remembered.countdowns.values():
             core.expires(at_ms)
 
@@ -153,10 +152,10 @@ class Engine(Endpoints):
         core.at(now_ms)
         if now_ms >= core.next_expiry_ms:
             core.next_expiry_ms = NEVER_MS
-            for orders in list(core.open_orders.values()):
+            for _, orders in in_symbol_order(core.open_orders):
                 for order in list(orders.values()):
                     self._expire_if_due(order)
-            for algos in list(core.open_algos.values()):
+            for _, algos in in_symbol_order(core.open_algos):
                 for algo in list(algos.values()):
                     if algo.good_till_ms and algo.good_till_ms <= now_ms:
                         self._algos.expire(algo)
@@ -168,8 +167,8 @@ class Engine(Endpoints):
                     self.cancel_all_orders({"symbol": symbol}, now_ms)
                 else:
                     core.expires(at_ms)
-        if abs(now_ms - self._forgot_ms) >= FORGET_EVERY_MS:
-            self._forgot_ms = now_ms
+        if abs(now_ms - core.state.forgot_ms) >= FORGET_EVERY_MS:
+            core.state.forgot_ms = now_ms
             self._queries.forget()
 
     def spoil(self, wire: Mapping[str, str], now_ms: int) -> None:

@@ -100,7 +100,9 @@ class Liquidation:
         pool = self._pool(position)
         isolated = core.setting(position.symbol).isolated
         asset = core.rules_of(position.symbol).margin_asset
-        crossed = [s for s in core.open_orders if not core.setting(s).isolated and self._margin.in_pool(s, asset)]
+        crossed = [
+            s for s in sorted(core.open_orders) if not core.setting(s).isolated and self._margin.in_pool(s, asset)
+        ]
         for symbol in [position.symbol] if isolated else crossed:
             for order in list(core.open_orders.get(symbol, {}).values()):
                 if not isolated or order.position_side == position.side:

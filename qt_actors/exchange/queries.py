@@ -78,7 +78,7 @@ class Queries:
 
     def _symbols(self, wire: Params, known: Mapping[str, object]) -> list[str]:
         if not wire.get("symbol"):
-            return list(known)
+            return sorted(known)
         symbol = params.symbol_of(wire)
         self._core.rules_of(symbol)
         return [symbol] if symbol in known else []
@@ -264,13 +264,10 @@ class Queries:
         oldest = core.now - KEPT_MS
         for order in [order for order in state.orders.values() if not self._kept(order)]:
             del state.orders[order.order_id]
-            if core.client_ids.get((order.symbol, order.client_order_id)) == order.order_id:
-                del core.client_ids[order.symbol, order.client_order_id]
         for algo in list(state.algo_orders.values()):
             if not algo.is_open and algo.status != "TRIGGERED" and algo.create_ms < oldest:
                 del state.algo_orders[algo.algo_id]
-                if core.client_algo_ids.get(algo.client_algo_id) == algo.algo_id:
-                    del core.client_algo_ids[algo.client_algo_id]
+        core.index_ids()
         state.trades = [trade for trade in state.trades if trade.time_ms >= oldest]
         state.amendments = [change for change in state.amendments if change.time_ms >= oldest]
         state.margin_moves = [move for move in state.margin_moves if move.time_ms >= oldest]

@@ -250,6 +250,8 @@ class State(msgspec.Struct, kw_only=True):
     """Time (ms) at which all open orders of a symbol are cancelled unless the client asks anew."""
     taken: dict[str, dict[str, Decimal]] = {}
     """Quantity our takers already took from the current quote, by symbol and taker's side."""
+    forgot_ms: int = 0
+    """When retention was last applied."""
     called: dict[str, int] = {}
     """Time (ms) of the MARGIN_CALL of each margin pool (`Margin.pool_name`) that is still above its threshold."""
 

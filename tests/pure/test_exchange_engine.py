@@ -18,6 +18,7 @@ from qt_actors.exchange.engine import Engine, ExchangeRules, Quote
 from qt_actors.exchange.rules import RulesError
 from qt_actors.exchange.state import StateError, decode
 from tests.exchange_audit import Audit
+from tests.exchange_desk import Desk
 from tests.exchange_walk import RULES, START_MS, SYMBOLS, WEIGHTS, Walk
 
 OPERATIONS = int(os.environ.get("QT_TEST_EXCHANGE_OPERATIONS", "6000"))
@@ -70,6 +71,61 @@ def test_a_restart_between_any_two_operations_changes_nothing(steps: list[tuple[
         restarted.act(name, symbol, seed)
     assert straight.events == restarted.events
     assert straight.engine.save() == restarted.engine.save()
+
+
+def desk_with_a_second_symbol() -> Desk:
+    """BTCUSDT was first filed, then emptied again; SOLUSDT has an order, then BTCUSDT again."""
+    desk = Desk("4000")
+    desk.quote("150", symbol="SOLUSDT")
+    for symbol, price in (("BTCUSDT", "57100"), ("SOLUSDT", "149"), ("BTCUSDT", "57200")):
+        desk.engine.cancel_all_orders({"symbol": "BTCUSDT"}, desk.now_ms)
+        wire = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1"}
+        desk.engine.place_order(
+            {**wire, "price": price, "quantity": "0.01" if symbol == "BTCUSDT" else "1"}, desk.now_ms
+        )
+    return desk
+
+
+def test_a_liquidation_tells_the_same_in_the_same_order_after_a_restart() -> None:
+    told = []
+    for restarted in (False, True):
+        desk = desk_with_a_second_symbol()
+        desk.order("BUY", "1")
+        if restarted:
+            desk.engine = Engine.restore(desk.engine.save(), RULES, desk.events.append)
+        desk.quote("57300", mark="56000")
+        told.append(desk.events)
+    assert [e["o"]["s"] for e in told[0] if e.get("o", {}).get("er") == "5"] == ["BTCUSDT", "SOLUSDT"]
+    assert told[0] == told[1]
+
+
+def test_children_of_conditional_orders_finish_in_the_same_order_after_a_restart() -> None:
+    """The later of two stop-limits fires first; both children rest, and one cancel ends them."""
+    told = []
+    for restarted in (False, True):
+        desk = Desk()
+        for name, trigger in (("low", "59000"), ("high", "59500")):
+            desk.algo("SELL", "STOP", quantity="0.1", triggerPrice=trigger, price="60500", clientAlgoId=name)
+        desk.quote("59500")
+        desk.quote("59000")
+        if restarted:
+            desk.engine = Engine.restore(desk.engine.save(), RULES, desk.events.append)
+        desk.engine.cancel_all_orders({"symbol": "BTCUSDT"}, desk.now_ms)
+        told.append([e["o"]["caid"] for e in desk.events if e["e"] == "ALGO_UPDATE" and e["o"]["X"] == "FINISHED"])
+    assert told == [["high", "low"]] * 2
+
+
+def test_a_client_id_names_the_latest_order_that_retention_has_left() -> None:
+    """A filled order is kept 90 days, a later unfilled one of the same id three."""
+    desk = Desk()
+    desk.order("BUY", "0.1", newClientOrderId="one")
+    desk.order("BUY", "0.1", "59000", newClientOrderId="one")
+    desk.engine.cancel_all_orders({"symbol": "BTCUSDT"}, desk.now_ms)
+    later = desk.now_ms + 4 * 86_400_000
+    desk.engine.advance(later)
+    restored = Engine.restore(desk.engine.save(), RULES, desk.events.append)
+    name = {"symbol": "BTCUSDT", "origClientOrderId": "one"}
+    assert desk.engine.query_order(name, later)["status"] == restored.query_order(name, later)["status"] == "FILLED"
 
 
 def test_the_same_inputs_give_the_same_events_to_the_last_byte() -> None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from qt_actors.exchange import params
+from qt_actors.exchange.core import in_symbol_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +40,13 @@ def spoil(core: Core, matching: Matching, algos: AlgoOrders, wire: Mapping[str, 
             return named == str(number)
         return all(not value or getattr(order, name) == value for name, value in wanted.items())
 
-    for orders in list(core.open_orders.values()):
+    for _, orders in in_symbol_order(core.open_orders):
         for order in list(orders.values()):
             if is_meant(order, order.order_id, order_id):
                 matching.expire(order, "EXPIRED", DISPLACED)
-    for waiting in list(core.open_algos.values()):
+    for _, waiting in in_symbol_order(core.open_algos):
         for algo in list(waiting.values()):
             if is_meant(algo, algo.algo_id, algo_id):
                 algos.expire(algo)
-    for symbol in list(core.children):
+    for symbol in sorted(core.children):
         algos.settle(symbol)
