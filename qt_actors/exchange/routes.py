@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from qt_actors.exchange import data_replies, kline_replies, market_replies, other_hosts, price_klines, trade_replies
+from qt_actors.exchange import (
+    data_replies,
+    index_replies,
+    kline_replies,
+    market_replies,
+    other_hosts,
+    price_klines,
+    trade_replies,
+)
 from qt_actors.exchange.faults.before import trade
 from qt_actors.exchange.params import INTEGER
 
@@ -135,6 +143,8 @@ _MARKET_DATA: Final[dict[str, tuple[Weight, Callable[[Any, Params], Any]]]] = {
     "v2/ticker/price": (_by_symbol(1, 2), market_replies.price_ticker),
     "v1/ticker/bookTicker": (_by_symbol(2, 5), market_replies.book_ticker),
     "v1/openInterest": (_flat(1), market_replies.open_interest),
+    "v1/constituents": (_flat(2), index_replies.constituents),
+    "v1/indexInfo": (_flat(1), index_replies.composite_indices),
 }
 
 _OWN_BUCKET: Final[dict[str, tuple[str, Callable[[Any, Params], Any]]]] = {
@@ -146,6 +156,7 @@ _OWN_BUCKET: Final[dict[str, tuple[str, Callable[[Any, Params], Any]]]] = {
     "/futures/data/globalLongShortAccountRatio": ("data", data_replies.long_short_ratio),
     "/futures/data/takerlongshortRatio": ("data", data_replies.taker_ratio),
     "/futures/data/basis": ("data", data_replies.basis),
+    "/futures/data/delivery-price": ("data", index_replies.delivery_prices),
 }
 
 # method, path, weight, orders, engine method
@@ -210,6 +221,7 @@ def _table() -> dict[tuple[str, str], Route]:
         ("GET", "/sapi/v1/margin/allPairs"): Route(keyed, _flat(1), (), other_hosts.margin_pairs),
         ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(keyed, _flat(10), (), other_hosts.margin_pairs),
         ("GET", "/fapi/v1/exchangeInfo"): Route(public, _flat(1), (), _exchange_info),
+        ("GET", "/fapi/v1/assetIndex"): Route(public, _by_symbol(1, 10), (), index_replies.asset_indices),
         ("GET", "/fapi/v1/tradingSchedule"): Route(public, _flat(5), (), _trading_schedule),
         ("POST", "/fapi/v1/stock/contract"): Route(signed, _flat(50), (), _sign_contract),
         ("GET", "/fapi/v1/rateLimit/order"): Route(signed, _flat(1), (), _order_limits),

@@ -144,6 +144,23 @@ def test_every_parameter_of_every_route_may_be_an_array_or_nonsense(
     asyncio.run(check())
 
 
+def test_what_query_and_body_both_say_counts_as_the_query_says_it(served: ServedExchange) -> None:
+    """Signed as one text, query first, nothing between them; the signature may stand in either."""
+
+    async def check() -> None:
+        async with at(served) as session:
+            for last in (True, False):
+                now = (await ask(session, "GET", "/fapi/v1/time"))[1]["serverTime"]
+                query, body = "symbol=ETHUSDT&side=BUY", f"symbol=BTCUSDT&type=MARKET&quantity=1&timestamp={now}"
+                proof = hmac.new(SECRET.encode(), (query + body).encode(), hashlib.sha256).hexdigest()
+                query, body = (query, f"{body}&signature={proof}") if last else (f"{query}&signature={proof}", body)
+                kind = "application/x-www-form-urlencoded"
+                status, reply = await send(session, ("POST", "/fapi/v1/order/test"), query, body.encode(), kind)
+                assert (status, reply["symbol"]) == (200, "ETHUSDT")
+
+    asyncio.run(check())
+
+
 def test_a_replayed_request_is_the_same_order_again_and_an_old_one_is_refused(served: ServedExchange) -> None:
     async def check() -> None:
         async with at(served) as session:

@@ -69,6 +69,8 @@ MARKET = (
     sample("ExchangeData/GetPrice", "GET", "v2/ticker/price", BTC),
     sample("ExchangeData/GetBookPrice", "GET", "v1/ticker/bookTicker", BTC, None, {"lastUpdateId"}),
     sample("ExchangeData/GetOpenInterest", "GET", "v1/openInterest", BTC),
+    sample("ExchangeData/GetIndexPriceConstituents", "GET", "v1/constituents", BTC),
+    sample("ExchangeData/GetAssetIndexes", "GET", "v1/assetIndex", {}),
 )
 KLINES = (
     ("GetKlines", "v1/klines", BTC),

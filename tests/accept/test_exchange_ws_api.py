@@ -227,6 +227,17 @@ def test_limits_are_shared_with_rest_and_told_in_the_error() -> None:
         exchange.stop()
 
 
+def test_a_connection_may_ask_for_no_rate_limits_and_a_request_for_them_again(served: ServedExchange) -> None:
+    async def check() -> None:
+        async with at(served) as session, session.ws_connect(f"{PATH}?returnRateLimits=false") as stream:
+            assert "rateLimits" not in await call(stream, "ticker.price", symbol="BTCUSDT")
+            assert "rateLimits" not in await call(stream, "order.nothing")
+            assert "rateLimits" in await call(stream, "ticker.price", symbol="BTCUSDT", returnRateLimits=True)
+            assert (await call(stream, "session.status"))["result"]["returnRateLimits"] is False
+
+    asyncio.run(check())
+
+
 def test_more_than_five_pings_a_second_end_the_connection(served: ServedExchange) -> None:
     async def check() -> None:
         async with at(served) as session, session.ws_connect(PATH, autoping=False) as stream:
