@@ -132,8 +132,9 @@ def test_every_parameter_of_every_route_may_be_an_array_or_nonsense(
 
     async def check() -> None:
         async with at(served) as session:
+            values = (b'["x"]', b"\xff\x00", b"9" * 3000)
             for name in NAMES:
-                for value in (b'["x"]', b"\xff\x00", b"9" * 3000):
+                for value in values[: 1 if ROUTES[method, path].bucket else 3]:
                     now = (await ask(session, "GET", "/fapi/v1/time"))[1]["serverTime"]
                     query = wire_of([*{**good, name: value}.items(), ("timestamp", str(now).encode())])
                     query += "&signature=" + hmac.new(SECRET.encode(), query.encode(), hashlib.sha256).hexdigest()
