@@ -177,7 +177,7 @@ def contract_info(market: Market, row: int, status: str) -> dict[str, Any]:
                 "bnf": int(tier.floor),
                 "bnc": int(tier.cap),
                 "mmr": float(tier.maint_ratio),
-                "cf": float(tier.cum),
+                "cf": int(tier.cum) if tier.cum == int(tier.cum) else float(tier.cum),
                 "mi": (rules.brackets[place + 1].leverage + 1) if place + 1 < len(rules.brackets) else 1,
                 "ma": tier.leverage,
             }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import WSMsgType, web
 
+from qt_actors.exchange.clock import wall_ms
 from qt_actors.exchange.subscribers import POLICY_VIOLATION, STREAMS_MAX, Subscriber, ws_frame
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ async def serve_stream(request: web.Request, exchange: Exchange) -> web.StreamRe
                 hub.subscribe(client, name)
                 if route == "legacy" and "private" in hub.unrouted:
                     _attach(client, exchange, name)
+        if len(client.streams) > STREAMS_MAX:
+            client.close(POLICY_VIOLATION, "Too many subscriptions")
     keeper = asyncio.ensure_future(keep_alive(socket, client))
     try:
         await _converse(socket, client, exchange)
@@ -86,20 +89,25 @@ def _addressed(path: str) -> tuple[str, str, list[str]]:
     return "legacy", parts[0], parts[1:]
 
 
+def ending(age_s: float, silent_s: float) -> tuple[int, str] | None:
+    """Why a connection of that age ends, whose last pong is `silent_s` ago: close code and reason; None: it goes on."""
+    if silent_s > PONG_WITHIN_S:
+        return POLICY_VIOLATION, "No pong"
+    return (1001, "Connection is 24 hours old") if age_s >= LIFETIME_S else None
+
+
 async def keep_alive(socket: web.WebSocketResponse, client: Subscriber) -> None:
-    """Ping every three minutes; close after ten without a pong and after 24 hours."""
+    """Ping every three minutes with the time in ms; close after ten without a pong and after 24 hours."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     client.ponged_s = began
     while True:
         await asyncio.sleep(PING_EVERY_S)
-        if loop.time() - client.ponged_s > PONG_WITHIN_S:
-            client.close(POLICY_VIOLATION, "No pong")
+        end = ending(loop.time() - began, loop.time() - client.ponged_s)
+        if end is not None:
+            client.close(*end)
             return
-        if loop.time() - began > LIFETIME_S:
-            client.close(1001, "Connection is 24 hours old")
-            return
-        await socket.ping()
+        await socket.ping(str(round(wall_ms())).encode())
 
 
 async def _converse(socket: web.WebSocketResponse, client: Subscriber, exchange: Exchange) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from qt_actors.exchange.clock import ExchangeClock
 from qt_actors.exchange.config import ExchangeConfig
 from qt_actors.exchange.exchange import Exchange
+from qt_actors.exchange.intervals import INTERVAL_MS
 from qt_actors.exchange.market_replies import depth
-from qt_actors.exchange.stream_names import Feed, feed_of
-from qt_actors.exchange.streams import control_reply, is_stream_path
+from qt_actors.exchange.stream_names import KINDS, Feed, feed_of
+from qt_actors.exchange.streams import control_reply, ending, is_stream_path
 from qt_actors.exchange.subscribers import BUFFER_BYTES_MAX, STREAMS_MAX, Subscriber, ws_frame
 from tests.candle_folders import MINUTE_MS, START_MS, folder
 
@@ -166,6 +167,35 @@ def test_a_stream_on_the_wrong_route_or_of_no_symbol_is_silent(stand: Stand) -> 
     assert wrong.heard() == []
     assert unknown.heard() == []
     assert {frame["e"] for frame in legacy.heard()} == {"bookTicker"}
+
+
+EVERY_STREAM = [
+    *(f"ausdt@kline_{interval}" for interval in INTERVAL_MS),
+    *(f"ausdt_perpetual@continuousKline_{interval}" for interval in ("1m", "1M")),
+    *(f"ausdt@depth{levels}{pace}" for levels in ("", "5", "10", "20") for pace in ("", "@100ms", "@500ms")),
+    *(f"ausdt@{kind}" for kind in KINDS if kind[0] != "!" and kind not in {"kline", "continuousKline"}),
+    *(kind for kind in KINDS if kind[0] == "!"),
+]
+
+
+def everything_happens(stand: Stand) -> None:
+    """Prints, closes, a liquidation and a listing."""
+    for _ in range(8):
+        stand.exchange.hub.user_event(liquidation("AUSDT", "1"))
+        stand.exchange.hub.contract_changed(0, "TRADING")
+        stand.go(3 * BAR)
+
+
+@pytest.mark.parametrize("name", EVERY_STREAM)
+def test_every_stream_delivers_on_its_route_and_nowhere_else(stand: Stand, name: str) -> None:
+    feed = feed_of(name)
+    assert feed is not None
+    heard = {route: stand.client(route, name) for route in ("public", "market", "private", "legacy")}
+    shouted = stand.client(feed.route, name.upper())
+    everything_happens(stand)
+    told = {route for route, wire in heard.items() if wire.heard()}
+    assert told == {feed.route} | ({"legacy"} if feed.route == "public" else set())
+    assert shouted.heard() == []
 
 
 def test_combined_clients_get_the_name_around_the_same_payload(stand: Stand) -> None:
@@ -403,6 +433,17 @@ def test_frames_carry_their_length_in_the_three_ways_of_the_protocol(size: int) 
     wire = Wire()
     wire.write(ws_frame(b"x" * size))
     assert wire.frames == [(1, b"x" * size)]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "silent_s", "code"),
+    [(180, 180, None), (86_399, 600, None), (1_000, 601, 1008), (86_400, 1, 1001), (90_000, 700, 1008)],
+)
+def test_a_connection_ends_ten_minutes_after_its_last_pong_and_after_a_day(
+    age_s: float, silent_s: float, code: int | None
+) -> None:
+    end = ending(age_s, silent_s)
+    assert (None if end is None else end[0]) == code
 
 
 def test_stream_paths_are_told_from_rest_paths() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,56 @@ def test_stream_payloads_have_the_keys_and_types_of_the_real_ones(real_data: Pat
     for name, ours in made.items():
         theirs = json.loads((samples / name).read_text())
         assert differences(shape(ours), shape(theirs)) == [], name
+
+
+def pushed(samples: Path, name: str) -> Any:
+    """The event of a subscription fixture: what stands after the line that begins with "="."""
+    text = (samples / "binance_net" / "Subscriptions" / "UsdFutures" / f"{name}.txt").read_text()
+    told = json.loads(text[text.index("\n=") + 2 :])["data"]
+    return told[0] if isinstance(told, list) else told
+
+
+def test_stream_payloads_have_the_keys_of_what_another_library_was_sent(real_data: Path, market: Market) -> None:
+    forming = market.forming("1m")
+    candle = forming.data[:, 0].tolist()
+    texts = {"s": "BTCUSDT", "S": "SELL", "o": "LIMIT", "f": "IOC", "q": "1", "p": "9", "ap": "9", "l": "1", "z": "1"}
+    liquidated = {**texts, "T": 5, "c": "autoclose-1", "X": "FILLED", "x": "CALCULATED"}
+    made = {
+        "ContKlines": stream_frames.kline(market, forming, 0, candle, closed=False, continuous=True),
+        "MiniTicker": stream_frames.mini_ticker(market, 0),
+        "Ticker": stream_frames.day_ticker(market, 0),
+        "MarkPrice": stream_frames.mark_price(market, 0),
+        "BookTicker": stream_frames.book_ticker(market, 0),
+        "AggTrades": stream_frames.agg_trade(market, 0, 1.0),
+        "PartialBook": stream_frames.partial_depth(market, 0, 5, 1),
+        "Book": stream_frames.diff_depth(market, 0, 1, market.side(0, -1, 5), market.side(0, 1, 5)),
+        "Liquidations": stream_frames.force_order(liquidated, 6),
+        "SymbolUpdates": stream_frames.contract_info(market, 0, "TRADING"),
+    }
+    for name, ours in made.items():
+        theirs = pushed(real_data / "message_samples", name)
+        assert differences(shape(ours), shape(theirs)) == [], name
+
+
+def test_captured_frames_have_the_shapes_of_ours(real_data: Path, market: Market) -> None:
+    raw = (real_data / "ws_capture" / "btcusdt_usdm_2024-08-08.gz").read_bytes()
+    captured: dict[str, Any] = {}
+    for line in gzip.decompress(raw).splitlines()[:200]:
+        told = json.loads(line.split(b" ", 1)[1])
+        frame = told.get("data", told)
+        captured.setdefault(frame.get("e", "depth"), frame)
+    made = {
+        "depthUpdate": stream_frames.diff_depth(market, 0, 1, market.side(0, -1, 5), market.side(0, 1, 5)),
+        "bookTicker": stream_frames.book_ticker(market, 0),
+        "trade": stream_frames.trade(market, 0, 1.0),
+        "depth": market_replies.depth(market, {**SYMBOL, "limit": "5"}),
+    }
+    assert set(captured) == set(made)
+    for kind, ours in made.items():
+        assert differences(shape(ours), shape(captured[kind])) == [], kind
+    for side in ("b", "a"):
+        levels = captured["depthUpdate"][side]
+        assert [float(price) for price, _ in levels] == sorted(float(price) for price, _ in levels), "by price"
 
 
 def test_rest_replies_have_the_keys_and_types_of_the_real_ones(real_data: Path, market: Market) -> None:
