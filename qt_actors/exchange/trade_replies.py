@@ -19,12 +19,13 @@ from qt_actors.exchange.params import integer, limit_of
 from qt_actors.exchange.paths import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from qt_actors.exchange.market import Market
 
 AGGREGATES_KEPT_DAYS: Final = 2
 TRADES_KEPT_DAYS: Final = 30
+POINTS_MAX: Final = 1_000_000  # looked at for one request; a symbol that has stood still for longer shows fewer trades
 Print = tuple[int, float, float, bool]
 """Time, price, quantity, whether the buyer was the maker."""
 
@@ -55,22 +56,31 @@ def _prints(market: Market, row: int, start_ms: int, end_ms: int) -> list[Print]
 
 def _newest(market: Market, row: int, limit: int, end_ms: int) -> list[Print]:
     """The last `limit` prints before `end_ms`, looked for further and further back."""
-    reach = market.interval_ms * max(1, limit // market.points_per_bar)
-    while True:
+    found: list[Print] = []
+    for reach in _reaches(market, limit):
         found = _prints(market, row, end_ms - reach, end_ms)
         if len(found) >= limit or end_ms - reach <= int(market.source.first_ms[row]):
-            return found[-limit:]
-        reach *= 2
+            break
+    return found[-limit:]
 
 
 def _oldest(market: Market, row: int, limit: int, start_ms: int, end_ms: int) -> list[Print]:
     """The first `limit` prints from `start_ms` on."""
-    reach = market.interval_ms * max(1, limit // market.points_per_bar)
-    while True:
+    found: list[Print] = []
+    for reach in _reaches(market, limit):
         found = _prints(market, row, start_ms, min(end_ms, start_ms + reach))
         if len(found) >= limit or start_ms + reach >= min(end_ms, market.now_ms + 1):
-            return found[:limit]
-        reach *= 2
+            break
+    return found[:limit]
+
+
+def _reaches(market: Market, limit: int) -> Iterator[int]:
+    """Stretches of time to look at, each twice as long as the one before, while there are not too many points in it."""
+    bars = max(1, limit // market.points_per_bar)
+    yield bars * market.interval_ms
+    while 2 * bars * market.points_per_bar <= POINTS_MAX:
+        bars *= 2
+        yield bars * market.interval_ms
 
 
 def _moment_of(market: Market, from_id: int, kept_days: int) -> int:

@@ -115,7 +115,7 @@ class Conversation:
                     "authorizedSince": None,
                     "connectedSince": self._since_ms,
                     "returnRateLimits": self._told,
-                    "serverTime": exchange.clock.now_ms(),
+                    "serverTime": exchange.clock.told_ms(),
                 }
             raise ExchangeError(-1020, "This operation is not supported.")
         signature = params.pop("signature", "")
@@ -235,7 +235,7 @@ async def serve_ws_api(request: web.Request, exchange: Exchange, limits: Limits)
     told = request.query.get("returnRateLimits") != "false"
     keeper = asyncio.ensure_future(keep_alive(socket, client))
     try:
-        conversation = Conversation(exchange, limits, exchange.clock.now_ms(), told=told)
+        conversation = Conversation(exchange, limits, exchange.clock.told_ms(), told=told)
         await _converse(socket, client, conversation, exchange)
     finally:
         keeper.cancel()

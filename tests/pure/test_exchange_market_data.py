@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
 from qt_actors.exchange import data_replies, kline_replies, market_replies, price_klines, trade_replies
 from qt_actors.exchange.config import ExchangeConfig
 from qt_actors.exchange.errors import ExchangeError
 from qt_actors.exchange.exchange import Exchange
+from tests.candle_folders import START_MS, candles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -127,6 +129,19 @@ def test_trades_reach_back_over_frozen_and_early_bars(walked: tuple[Market, list
     assert inside == [row for row in first if row["T"] <= start + 90_000]
     before = trade_replies.agg_trades(market, {**BTC, "endTime": str(start + 90_000), "limit": "3"})
     assert before == inside[-3:]
+
+
+def test_a_symbol_that_stands_still_prints_once_a_bar(tmp_path: Path) -> None:
+    still = candles(300, seed=1, interval_ms=MINUTE_MS).with_columns(
+        pl.lit(100.0).alias("open"), pl.lit(100.0).alias("high"), pl.lit(100.0).alias("low"),
+        pl.lit(100.0).alias("close"), pl.lit(0.0).alias("volume"),
+    )  # fmt: skip
+    still.write_parquet(tmp_path / "BTCUSDT.parquet")
+    start = START_MS + 200 * MINUTE_MS
+    market = Exchange(ExchangeConfig(replay=str(tmp_path), start_ms=start, speed=1.0, detail=9)).market
+    told = trade_replies.trades(market, {**BTC, "limit": "1000"})
+    assert [row["time"] for row in told] == [START_MS + bar * MINUTE_MS for bar in range(201)]
+    assert {(row["price"], row["isBuyerMaker"]) for row in told} == {("100.00", True)}
 
 
 @pytest.mark.parametrize(
