@@ -9,15 +9,18 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from config.profiles import NO_PROFILE, PROFILES, Profile
 
 OWN_PREFIXES = ("QT_", "RM_")
+TOKEN_LENGTH_MIN = 16
 INTERVALS_MS = {
     "1m": 60_000,
     "3m": 180_000,
@@ -86,7 +89,9 @@ class Settings(BaseModel):
     paper_wallet_usd: float = _env("QT_PAPER_WALLET", 10_000.0, gt=0)
     http_host: str = _env("QT_HTTP_HOST", "127.0.0.1")
     http_port: int = _env("QT_HTTP_PORT", 8000, ge=0, le=65_535)
-    api_token: SecretStr | None = _env("QT_API_TOKEN", None)
+    api_token: SecretStr | None = _env(
+        "QT_API_TOKEN", None, description=f"{TOKEN_LENGTH_MIN} or more printable ASCII characters, none of them a space"
+    )
     data_dir: Path = _env("QT_DATA_DIR", Path("var"))
     models_dir: Path | None = _env("QT_MODELS_DIR", None)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _env("QT_LOG_LEVEL", "INFO")
@@ -107,6 +112,15 @@ class Settings(BaseModel):
     def _empty_is_absent(cls, value: Any, info: Any) -> Any:
         """An empty value (``QT_API_TOKEN=``) means the default."""
         return cls.model_fields[info.field_name].default if value == "" else value
+
+    @field_validator("api_token")
+    @classmethod
+    def _token_is_strong(cls, token: SecretStr | None) -> SecretStr | None:
+        """Whoever has it can close every position; it travels in an HTTP header."""
+        text = token.get_secret_value() if token else None
+        if text is not None and (len(text) < TOKEN_LENGTH_MIN or not all("!" <= c <= "~" for c in text)):
+            raise ValueError("too weak")
+        return token
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Settings:
@@ -136,6 +150,8 @@ class Settings(BaseModel):
 def _allowed(field: str) -> str:
     """What a variable allows, in words, from its own declaration."""
     info = Settings.model_fields[field]
+    if info.description:
+        return info.description
     options = getattr(info.annotation, "__args__", None)
     if getattr(info.annotation, "__origin__", None) is Literal and options:
         return "one of " + ", ".join(map(str, options))
@@ -163,6 +179,18 @@ def _faults(error: ValidationError, values: Mapping[str, str]) -> tuple[str, ...
     return tuple(dict.fromkeys(lines))
 
 
+def _read(env_file: Path) -> dict[str, str]:
+    try:
+        text = env_file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError((f"{env_file} cannot be read: {why}; write it anew from .env.example",)) from None
+    odd = [b.original.line for b in parse_stream(StringIO(text)) if b.error]
+    if odd:  # the text itself may be a secret
+        raise SettingsError(tuple(f"{env_file} line {line} is not NAME=value; see .env.example" for line in odd))
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+
 def load(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Read ``.env`` and the environment (which wins) into ``Settings``; ``overrides`` by variable name win over both.
 
@@ -171,7 +199,7 @@ def load(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None
     """
     environ = os.environ if environ is None else environ
     known = {f.alias for f in Settings.model_fields.values()}
-    from_file = {k: v or "" for k, v in dotenv_values(env_file).items()} if env_file and env_file.is_file() else {}
+    from_file = _read(env_file) if env_file and env_file.exists() else {}
     from_env = {k: v for k, v in environ.items() if k in known or k.startswith(OWN_PREFIXES)}
     values = {**from_file, **from_env, **{k: str(v) for k, v in overrides.items() if v is not None}}
     unknown = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +72,7 @@ def exchange(
         funding=None if funding is None else str(funding),
         faults=wrong_on_purpose,
     )
-    raise typer.Exit(run(config, typer.echo))
+    raise typer.Exit(run(config, typer.echo, partial(typer.echo, err=True)))
 
 
 def register(app: typer.Typer) -> None:

@@ -24,7 +24,7 @@ from qt_actors.decisions.cover import cover_text
 from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
-from qt_actors.kernel import SupervisorSpec, ThreadRuntime
+from qt_actors.kernel import Clock, SupervisorSpec, ThreadRuntime
 from qt_actors.messages.positions import AccountSnapshot
 from qt_actors.messages.system import Drained, DrainRequested, MarketPaused
 from qt_actors.tree import supervision_tree
@@ -44,7 +44,7 @@ def run_session(settings: Settings, request: RunRequest) -> int:
     Raises:
         StartError: nothing was started.
     """
-    configure_logging(settings)
+    lines = configure_logging(settings)
     plan = plan_of(settings, request)
     with _sole_user(settings.data_dir):
         asked = Asked(
@@ -57,6 +57,8 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         own(settings.data_dir, asked, fresh=request.fresh)
         started_s = time.monotonic()
         venue = venue_of(settings, request, plan, held_out_ms(settings))
+        if venue.clock.speed != 1.0:
+            lines.market = venue.clock
         try:
             generation = next_generation(
                 settings.data_dir / FILE_NAME, venue.clock.now_ms(), request.mode, venue.market, venue.account
@@ -66,8 +68,9 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         runtime = ThreadRuntime(venue.clock, seed=request.seed, generation=generation)
         outside = _outside(settings, request, venue)
         edges = open_edges(outside)
+        tree = _tree(runtime, outside, edges, venue)
         try:
-            runtime.start(_tree(runtime, outside, edges))
+            runtime.start(tree)
             code = _live(runtime, request, venue, started_s)
         finally:
             _stop(runtime, venue)
@@ -76,10 +79,13 @@ def run_session(settings: Settings, request: RunRequest) -> int:
     return code
 
 
-def _tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> SupervisorSpec:
+def _tree(runtime: ThreadRuntime, outside: Outside, edges: Edges, venue: Venue) -> SupervisorSpec:
     try:
         return supervision_tree(runtime, outside, edges)
-    except OSError as error:
+    except OSError as error:  # nothing runs yet but the market
+        if venue.served is not None:
+            venue.served.stop()
+        edges.close()
         raise StartError(str(error)) from None
 
 
@@ -178,24 +184,32 @@ def held_out_ms(settings: Settings) -> int | None:
 
 
 class OneLine(logging.Formatter):
-    """``22:19:47 executor      ORDER PLACED …``; the level is shown when it is not INFO."""
+    """``22:19:47 executor      ORDER PLACED …``; the level is shown when it is not INFO.
+
+    Where the market has a time of its own: ``22:19:47 (04-01 13:05:12) executor …``.
+    """
+
+    market: Clock | None = None
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, and the traceback below it when there is one."""
         who = record.name.removeprefix("qt.").removeprefix("qt_actors.").rsplit(".", 1)[-1]
         level = "" if record.levelno == logging.INFO else f"{record.levelname} "
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        if self.market is not None:
+            clock += datetime.fromtimestamp(self.market.now_ms() / 1000, UTC).strftime(" (%m-%d %H:%M:%S)")
         line = f"{clock} {who:13} {level}{record.getMessage()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def configure_logging(settings: Settings) -> None:
-    """Write one line an event to stderr: time (real), level when not INFO, who, what."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine())
+def configure_logging(settings: Settings) -> OneLine:
+    """Write one line an event to stderr: time (real, and the market's), level when not INFO, who, what."""
+    handler, lines = logging.StreamHandler(), OneLine()
+    handler.setFormatter(lines)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in ("uvicorn.error", "uvicorn.access", "websockets", "asyncio", "aiohttp", "pykka"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    return lines
 
 
 @contextmanager

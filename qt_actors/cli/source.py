@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
@@ -52,7 +53,7 @@ class Trader:
             body = error.read(ANSWER_BYTES_MAX)
             if error.code != 503 or path != "/health":
                 raise RefusedError(self._line(body, error)) from None
-        except (URLError, TimeoutError, OSError) as error:
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: a host that no URL can name
             reason = getattr(error, "reason", error)
             raise NotRunningError(f"no trader answers at {self.url} ({reason})") from None
         return self._object(body)

@@ -16,7 +16,6 @@ from qt_actors.edges.binance_client import Credentials
 from qt_actors.edges.endpoints import TESTNET, EndpointError, Endpoints
 from qt_actors.edges.exchange_clock import RemoteClock, SharedClock
 from qt_actors.exchange.candle_files import MarketDataError
-from qt_actors.exchange.clock import SPEED_MAX
 from qt_actors.exchange.config import DEFAULT_KEY, ExchangeConfig, rules_of, source_of
 from qt_actors.exchange.rules import RulesError
 from qt_actors.exchange.server import ServedExchange, serve_in_thread
@@ -120,9 +119,6 @@ def plan_of(settings: Settings, request: RunRequest) -> Plan:
             line = f"--exchange-url {request.exchange_url}: no embedded exchange answers there ({error})"
             raise StartError(f"{line}; start one with: qt exchange") from None
         return Plan(market=f"exchange {endpoints.rest} ({clock.market})", account=clock.account, clock=clock)
-    if not 0 < request.speed <= SPEED_MAX:
-        line = f"--speed {request.speed:g} is not allowed; give a number above 0 and up to {SPEED_MAX:,.0f}"
-        raise StartError(line, wrong_usage=True)
     try:
         config = exchange_config(settings, request)
         source = source_of(config, rules_of(config))

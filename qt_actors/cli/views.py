@@ -69,7 +69,9 @@ def why(
     if symbol is None:
         _out(_told(settings, lambda t: t.ask("/api/why"), stored.why), screens.funnel, json=json)
         return
-    name = symbol.upper()
+    name = symbol.strip().upper()
+    if not name or not name.isprintable():
+        wrong_usage(f"{symbol!r} is no symbol; give one such as BTCUSDT, or none for all")
 
     def recorded(journal: SqliteJournalReader) -> Json:
         rows = journal.rows("decisions", {"symbol": name, "limit": bars})

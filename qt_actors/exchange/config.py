@@ -15,6 +15,7 @@ import numpy as np
 from qt_actors.exchange.candle_files import MarketDataError
 from qt_actors.exchange.candles import CLOSE, VOLUME
 from qt_actors.exchange.captured import CapturedMarket
+from qt_actors.exchange.clock import SPEED_MAX
 from qt_actors.exchange.faults.fault import Fault
 from qt_actors.exchange.intervals import DAY_MS
 from qt_actors.exchange.listing import ListedRules
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 DEFAULT_KEY: Final = "paper"
+SEED_MAX: Final = (1 << 63) - 1
+WALLET_MAX: Final = 10**12
+_STARTS: Final = range(31_536_000_000, 4_102_444_800_000)
 ALT_COIN_TIERS: Final = [[50, 5000, "0.015"], [20, 25000, "0.025"], [10, 100000, "0.05"], [5, 250000, "0.1"],
                          [2, 1000000, "0.25"], [1, 3000000, "0.5"]]  # fmt: skip
 
@@ -103,6 +107,8 @@ def rules_of(config: ExchangeConfig) -> ExchangeRules:
         MarketDataError: a file cannot be read.
         RulesError: a document lacks something.
     """
+    if config.exchange_info is None and config.brackets is not None:
+        raise MarketDataError(f"{config.brackets}: leverage brackets go with --exchange-info FILE; give both")
     if config.exchange_info is None:
         return ExchangeRules.default()
     info = read_json(Path(config.exchange_info), "exchangeInfo")
@@ -119,16 +125,20 @@ def source_of(config: ExchangeConfig, rules: ExchangeRules) -> MarketSource:
     """The configured market.
 
     Raises:
-        MarketDataError: the folder, a file or a symbol cannot be used.
+        MarketDataError: the folder, a file, a symbol or a number cannot be used.
     """
+    _check_numbers(config)
     if config.replay is not None:
         if Path(config.replay).is_file():
             return CapturedMarket(Path(config.replay))
         return ReplayMarket(Path(config.replay), config.symbols, config.seed)
     if isinstance(config.symbols, str):
-        wanted = tuple(rules.symbols) if config.symbols == "all" else tuple(config.symbols.upper().split(","))
+        named = (name.strip() for name in config.symbols.upper().split(","))
+        wanted = tuple(rules.symbols) if config.symbols == "all" else tuple(dict.fromkeys(filter(None, named)))
     else:
         wanted = tuple(symbol.upper() for symbol in config.symbols)
+    if not wanted:
+        raise MarketDataError("symbols: none is named; give A,B or all")
     unknown = [symbol for symbol in wanted if symbol not in rules.symbols]
     if unknown:
         raise MarketDataError(
@@ -136,6 +146,17 @@ def source_of(config: ExchangeConfig, rules: ExchangeRules) -> MarketSource:
             f"such as {min(rules.symbols)}; name those or give --exchange-info FILE"
         )
     return SyntheticMarket(config.seed, [rules.symbols[symbol] for symbol in wanted], start_ms=config.start_ms)
+
+
+def _check_numbers(config: ExchangeConfig) -> None:
+    for name, value, allowed, well in (
+        ("speed", config.speed, f"a number above 0 and up to {SPEED_MAX:,.0f}", 0 < config.speed <= SPEED_MAX),
+        ("seed", config.seed, f"a whole number from 0 to {SEED_MAX:,}", 0 <= config.seed <= SEED_MAX),
+        ("wallet", config.wallet, f"0 to {WALLET_MAX:,} USDT", 0 <= config.wallet <= WALLET_MAX),
+        ("from", config.start_ms, "a time from 1971 to 2099", config.start_ms is None or config.start_ms in _STARTS),
+    ):
+        if not well:
+            raise MarketDataError(f"--{name} {value} is not allowed; give {allowed}")
 
 
 def market_rules(rules: ExchangeRules, source: MarketSource) -> ListedRules:

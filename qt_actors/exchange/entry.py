@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(config: ExchangeConfig, say: Callable[[str], object] = log.info) -> int:
+def run(
+    config: ExchangeConfig,
+    say: Callable[[str], object] = log.info,
+    complain: Callable[[str], object] = log.error,
+) -> int:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         config: the settings.
-        say: told one line at a time: where it listens and what it serves, or why it cannot start.
+        say: told in one line where it listens and what it serves.
+        complain: told in one line why it cannot start.
 
     Returns:
         The exit code: 0 stopped in order, 1 the port cannot be had, 2 a setting or file is wrong.
@@ -36,13 +41,15 @@ def run(config: ExchangeConfig, say: Callable[[str], object] = log.info) -> int:
     try:
         server = ExchangeServer(config)
     except (MarketDataError, RulesError, StateError) as wrong:
-        say(str(wrong))
+        complain(str(wrong))
         return 2
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve(server, config, say))
         except OSError as reason:
-            say(f"{config.host}:{config.port} cannot be listened on ({reason.strerror or reason}); give another --port")
+            complain(
+                f"{config.host}:{config.port} cannot be listened on ({reason.strerror or reason}); give another --port"
+            )
             return 1
 
 

@@ -673,8 +673,8 @@ def test_a_word_that_is_no_control_is_refused_with_what_is_allowed(site, tmp_pat
 
 
 def test_a_configured_token_is_used_and_none_is_written(tmp_path):
-    site = Site(tmp_path, QT_API_TOKEN="my own token")
-    assert site.ask("/api/control/pause", "POST", "Bearer my own token")[0] == 202
+    site = Site(tmp_path, QT_API_TOKEN="my-own-strong-token")
+    assert site.ask("/api/control/pause", "POST", "Bearer my-own-strong-token")[0] == 202
     assert not (tmp_path / "api-token").exists()
     site.close()
 

@@ -27,7 +27,7 @@ def make(folder, port=0):
     runtime = SimRuntime(seed=1)
     governor, executor = Probe(runtime, "root/governor"), Probe(runtime, "root/executor")
     server = web_server(
-        load(None, {"QT_DATA_DIR": str(folder), "QT_HTTP_PORT": str(port), "QT_API_TOKEN": "token"}),
+        load(None, {"QT_DATA_DIR": str(folder), "QT_HTTP_PORT": str(port), "QT_API_TOKEN": "a-token-of-the-test"}),
         RunInfo(version="1", mode="paper", market="replay data", profile="SAFE", bar_interval="1h", models=("xgb",)),
         tree=runtime.tree,
         journal=SqliteJournalReader(folder / FILE_NAME),
@@ -91,7 +91,7 @@ def test_an_operators_word_reaches_the_governor_with_what_was_said(house):
     _, server, governor = house
     taken = ControlTaken(control="halt", fault="", entries=False, because="halted drill")
     governor.answers(ControlRequested, lambda _: taken)
-    ask(server, "/api/control/halt?reason=drill", "POST", {"Authorization": "Bearer token"})
+    ask(server, "/api/control/halt?reason=drill", "POST", {"Authorization": "Bearer a-token-of-the-test"})
     assert governor.expect(ControlRequested) == ControlRequested(control="halt", reason="drill", by="http")
 
 
