@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
@@ -106,15 +107,22 @@ def status(told: Json) -> RenderableType:
         f" {told.get('version', '')}  ",
         (market_text(told), "bold cyan"),
         "  ",
-        (told["status"], _TONES.get(told["status"], "bold red")),
+        (told["status"] if told["running"] else "NOT RUNNING", _TONES.get(told["status"], "bold red reverse")),
     )
     lines = [head]
     if told["running"]:
         about = (f"up {span(told['uptime'])}", f"profile {told['profile']}", f"{told['bar_interval']} bars")
         lines.append(Text(" · ".join((*about, f"{told['symbols']} symbols", told["source"])), style="dim"))
     else:
-        seen = f"last seen {clock(told['last_seen_ms'])}" if told["last_seen_ms"] else "nothing measured yet"
-        lines.append(Text(f"{told['source']} · started {told['starts']} times · {seen}", style="dim"))
+        seen = f"of market time {clock(told['last_seen_ms'])}" if told["last_seen_ms"] else "of before any measurement"
+        written = datetime.fromtimestamp(told["written_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        lines.append(
+            Text(
+                f"  ! No trader runs. The figures are {seen}, written {written}: they may be wrong now.",
+                style="bold red",
+            )
+        )
+        lines.append(Text(f"{told['source']} · started {told['starts']} times", style="dim"))
     lines += [Text(f"  ! {reason}", style="yellow") for reason in told.get("reasons", ())]
     return Group(*lines, Text(""), _under(_money(told)), _under(_models(told)))
 

@@ -26,6 +26,7 @@ def status(journal: SqliteJournalReader) -> Json:
         "last_start_ms": session.get("started_ms"),
         "starts": session.get("generation", 0),
         "last_seen_ms": equity["now_ms"] if equity else None,
+        "written_s": max(p.stat().st_mtime for p in journal.path.parent.glob(f"{journal.path.name}*")),
         "equity": numbers(equity)["equity_usd"] if equity else None,
         "daily_pnl": numbers(equity)["daily_pnl_usd"] if equity else None,
         "active_positions": len(journal.open_trades()),

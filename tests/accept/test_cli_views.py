@@ -336,7 +336,15 @@ def test_status_without_a_trader_tells_what_the_last_run_left_and_leaves_with_1(
     )
     got = qt("status")
     assert got.exit_code == 1
-    for text in ("not running", "no trader answers", "$9,876.50", "−$3.50", "N-HiTS", "25/120"):
+    for text in (
+        "NOT RUNNING",
+        "No trader runs. The figures are of market time 2023-11-14 22:13:20 UTC, written 20",
+        "no trader answers",
+        "$9,876.50",
+        "−$3.50",
+        "N-HiTS",
+        "25/120",
+    ):
         assert text in got.stdout
     told = json.loads(qt("status", "--json").stdout)
     assert (told["running"], told["active_positions"], told["market"]) == (False, 1, "synthetic seed 7")
