@@ -144,12 +144,15 @@ class Audit:
                 assert core.bound(symbol, side) == bound(engine, symbol, side)
 
     def check_margin(self, symbol: str) -> None:
-        """After a quote of a symbol: no position of it is left whose pool is under its maintenance margin."""
+        """After a quote of a symbol: no position of it is left under its maintenance margin, and no debt."""
         engine = self.walk.engine
         for position in engine._core.held_of(symbol):
             equity, maintenance = engine._margin.health(position)
             assert equity > maintenance > 0
             assert engine._margin.running_health(position) == (equity, maintenance)
+        crossed = [p for p in engine._core.open_positions() if not engine._core.setting(p.symbol).isolated]
+        waiting = engine._core.state.taken  # symbols that were traded and not quoted since
+        assert crossed or waiting or engine._margin.wallet("USDT") >= 0, "a debt was left"
 
 
 def bound(engine: Engine, symbol: str, side: str, without: int = 0) -> tuple[Decimal, Decimal]:

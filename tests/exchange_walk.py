@@ -46,11 +46,11 @@ class Walk:
         """Go on with an engine that was saved and read back."""
         self.engine = Engine.restore(self.engine.save(), RULES, self.hear)
 
-    def wander(self) -> str:
-        """One step drawn from the walk's own chance; returns its name."""
-        name = self.chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        self.act(name, self.chance.choice(SYMBOLS), self.chance.getrandbits(32))
-        return name
+    def wander(self) -> tuple[str, str]:
+        """One step drawn from the walk's own chance; returns its name and symbol."""
+        name, symbol = self.chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0], self.chance.choice(SYMBOLS)
+        self.act(name, symbol, self.chance.getrandbits(32))
+        return name, symbol
 
     def act(self, name: str, symbol: str, seed: int) -> None:
         """Do one of WEIGHTS with that seed, a second later; a refusal is remembered."""

@@ -111,7 +111,7 @@ class Engine(Endpoints):
     def transfer(self, asset: str, amount: Decimal, now_ms: int) -> None:
         """Deposit (positive) or withdraw; emits ACCOUNT_UPDATE. -2018 when more is asked for than may be taken out."""
         self._core.at(now_ms)
-        if amount < 0 and -amount > self._margin.balance(asset).withdrawable:
+        if amount < 0 and -amount > min(self.wallet(asset), self._margin.balance(asset).withdrawable):
             raise refusal(-2018)
         self._account.transfer(asset, money(amount))
 

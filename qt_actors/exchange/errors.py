@@ -84,6 +84,7 @@ MESSAGES: Final[dict[int, str]] = {
     -4166: "Search window is restricted to recent {0} days only.",
     -4167: "Unable to adjust to Multi-Assets mode with symbols of USDⓈ-M Futures under isolated-margin mode.",
     -4168: "Unable to adjust to isolated-margin mode under the Multi-Assets mode.",
+    -4169: "Unable to adjust Multi-Assets Mode with insufficient margin balance in USDⓈ-M Futures.",
     -4170: "Unable to adjust Multi-Assets Mode with open orders in USDⓈ-M Futures.",
     -4171: "Adjusted asset mode is currently set and does not need to be adjusted repeatedly.",
     -4183: "Limit price can't be higher than {0}.",

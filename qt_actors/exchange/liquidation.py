@@ -53,6 +53,9 @@ class Liquidation:
         core = self._core
         if core.state.called:
             self._forget_calls()
+        asset = core.rules_of(symbol).margin_asset
+        if self._margin.wallet(asset) < 0:
+            self._make_whole(asset)
         for position in core.held_of(symbol):
             if not position.qty:
                 continue
@@ -63,6 +66,18 @@ class Liquidation:
                 self._call(position)
             elif core.state.called:
                 core.state.called.pop(self._margin.pool_name(position), None)
+
+    def _make_whole(self, asset: str) -> None:
+        """A price that gapped beyond bankruptcy before an own stop closed the position: the insurance fund pays."""
+        core = self._core
+        if any(
+            not core.setting(p.symbol).isolated and self._margin.in_pool(p.symbol, asset) for p in core.open_positions()
+        ):
+            return
+        short = -self._margin.cross_wallet(asset)
+        self._account.post("INSURANCE_CLEAR", asset, short)
+        row = self._account.balance_row(asset, short)
+        core.emit(events.account_update("INSURANCE_CLEAR", core.now, [row], []))
 
     def _forget_calls(self) -> None:
         """Pools without a position are called anew when there is one again."""

@@ -158,6 +158,7 @@ class Settings:
     def set_multi_assets(self, wire: Params) -> Reply:
         """POST multiAssetsMargin: -4171 no change, -4167 an isolated symbol, -4170 open orders.
 
+        -4169 turning it off while an asset alone does not carry its own positions.
         With the mode on, all wallets back all cross positions at par: the exchange holds dollar assets only.
         """
         core = self._core
@@ -169,6 +170,8 @@ class Settings:
             raise refusal(-4167)
         if any(core.open_orders.values()):
             raise refusal(-4170)
+        if not on and any(self._margin.balance(asset, alone=True).free < 0 for asset in core.state.wallets):
+            raise refusal(-4169)
         core.state.multi_assets = on
         core.emit(events.multi_assets_update(on, core.now))
         return SUCCESS

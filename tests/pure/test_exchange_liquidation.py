@@ -9,7 +9,7 @@ import pytest
 
 from qt_actors.exchange.engine import Engine, ExchangeRules, Quote
 from qt_actors.exchange.margin import Leg, bankruptcy_price, liquidation_price
-from tests.exchange_desk import Desk
+from tests.exchange_desk import Desk, refused
 
 
 def risk(desk: Desk) -> dict[str, Any]:
@@ -215,3 +215,32 @@ def test_a_delisted_symbol_leaves_no_order_and_no_position_however_large() -> No
     assert (closing["L"], Decimal(closing["l"]), desk.held()) == ("60050", held, 0)
     gain = held * (60050 - entry) - held * 60050 * Decimal("0.0005")
     assert abs(desk.engine.wallet() - before - gain) < Decimal("0.000001")
+
+
+def test_a_stop_that_fills_beyond_bankruptcy_leaves_no_debt() -> None:
+    """The price gaps through stop and liquidation at once; the stop fires first and sells beyond the wallet."""
+    desk = Desk("4000")
+    desk.order("BUY", "1")
+    desk.algo("SELL", "STOP_MARKET", quantity="1", triggerPrice="58000", reduceOnly="true")
+    desk.events.clear()
+    desk.quote("55000")
+    assert desk.held() == 0
+    assert desk.engine.wallet() == desk.engine.income_total() == 0
+    last = desk.engine.income({}, desk.now_ms)[-1]
+    assert (last["incomeType"], Decimal(last["income"]) > 1000) == ("INSURANCE_CLEAR", True)
+    assert (desk.events[-1]["a"]["m"], desk.events[-1]["a"]["P"]) == ("INSURANCE_CLEAR", [])
+
+
+def test_pooled_assets_cover_a_debt_and_cannot_be_parted_or_withdrawn_while_they_do() -> None:
+    desk = Desk("100")
+    desk.engine.transfer("USDC", Decimal(1000), desk.now_ms)
+    desk.engine.set_multi_assets({"multiAssetsMargin": "true"}, desk.now_ms)
+    desk.order("BUY", "0.2")
+    desk.quote("59000")
+    desk.order("SELL", "0.2")
+    desk.quote("59000")
+    assert desk.engine.wallet() < -100
+    assert refused(lambda: desk.engine.set_multi_assets({"multiAssetsMargin": "false"}, desk.now_ms)) == -4169
+    assert refused(lambda: desk.engine.transfer("USDT", Decimal(-1), desk.now_ms)) == -2018
+    desk.engine.transfer("USDT", Decimal(200), desk.now_ms)
+    desk.engine.set_multi_assets({"multiAssetsMargin": "false"}, desk.now_ms)
