@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -81,19 +82,41 @@ def market_text(told: Json) -> str:
     return f"{str(told.get('mode') or '').upper()} · {market}"
 
 
-def _table(*columns: str, rows: Iterable[Sequence[Any]], title: str = "") -> Table:
+class Fitted:
+    """A table; where the terminal is too narrow for one, a short list for every row, so that nothing is cut off."""
+
+    def __init__(self, heads: Sequence[str], rows: list[list[Text]]) -> None:
+        """``heads`` that begin with ``<`` are aligned left."""
+        self.names = [name.removeprefix("<") for name in heads]
+        self.rows = rows
+        self.table = Table(box=None, pad_edge=False, padding=(0, 2))
+        self.width = 4 * (len(heads) - 1)
+        for place, (head, name) in enumerate(zip(heads, self.names, strict=True)):
+            left, cells = head.startswith("<"), [name, *(row[place].plain for row in rows)]
+            wraps = left and place > 0
+            words = [word for cell in cells for word in cell.split()] if wraps else cells
+            self.width += max(map(cell_len, words), default=0)
+            self.table.add_column(Text(name, style="dim"), justify="left" if left else "right", no_wrap=not wraps)
+        for row in rows:
+            self.table.add_row(*row)
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the one that fits."""
+        if self.width <= options.max_width:
+            yield self.table
+            return
+        for row in self.rows:
+            listed = Table.grid(padding=(0, 2))
+            for name, cell in zip(self.names, row, strict=True):
+                if cell.plain.strip():
+                    listed.add_row(Text(name, style="dim"), cell)
+            yield listed
+            yield Text("")
+
+
+def _table(*columns: str, rows: Iterable[Sequence[Any]]) -> Fitted:
     """Return a table; a column that begins with ``<`` is aligned left."""
-    table = Table(
-        box=None, pad_edge=False, title=title or None, title_justify="left", title_style="bold", padding=(0, 2)
-    )
-    for name in columns:
-        left = name.startswith("<")
-        table.add_column(
-            Text(name.removeprefix("<"), style="dim"), justify="left" if left else "right", no_wrap=not left
-        )
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return table
+    return Fitted(columns, [[c if isinstance(c, Text) else Text(str(c)) for c in row] for row in rows])
 
 
 def _under(part: RenderableType) -> Padding:
@@ -127,7 +150,7 @@ def status(told: Json) -> RenderableType:
     return Group(*lines, Text(""), _under(_money(told)), _under(_models(told)))
 
 
-def _money(told: Json) -> Table:
+def _money(told: Json) -> Fitted:
     risk = told.get("risk") or {}
     known = risk.get("known", False)
     limit = f"entries stop at −{usd(risk['daily_loss_limit_usd'])}" if known else ""
@@ -154,7 +177,7 @@ def _money(told: Json) -> Table:
     return _table("<", "", "<", rows=rows)
 
 
-def _models(told: Json) -> Table:
+def _models(told: Json) -> Fitted:
     votes = {m["model"]: m["votes"] or {} for m in (told.get("ai") or {}).get("models", ())}
     rows = []
     for name, state in told["ai_status"].items():
@@ -187,7 +210,7 @@ def positions(told: Json) -> RenderableType:
         )
         for p in told["positions"]
     ]
-    heads = ("<Symbol", "<Side", "Quantity", "Entry", "Mark", "Notional", "Result", "Stop", "Target", "Trail")
+    heads = ("<Symbol", "<Side", "Quantity", "Entry", "Mark", "Notional", "Unrealised", "Stop", "Target", "Trail")
     table = _table(*heads, "Confidence", "Age", "<Phase", rows=rows)
     seen = told.get("account_age_s")
     return table if seen is None else Group(table, Text(f"as seen on the exchange {span(seen)} ago", style="dim"))
@@ -216,7 +239,7 @@ def pnl(told: Json) -> RenderableType:
     unknown = told["total"]["trades"] - told["total"]["complete"]
     if unknown:
         notes += (f"Of {unknown} trades the fills are not all known: they count neither as won nor as lost.",)
-    rest = (_under(table) for table in tables[1:] if table.row_count)
+    rest = (_under(table) for table in tables[1:] if table.rows)
     return Group(_under(tables[0]), *(Text(f"  {note}", style="dim") for note in notes), Text(""), *rest)
 
 

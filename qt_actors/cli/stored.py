@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def status(journal: SqliteJournalReader) -> Json:
     """Return what the last run left: its market, equity, positions, the governor's state and the models'."""
+    files = [p for end in ("", "-wal") if (p := journal.path.with_name(journal.path.name + end)).exists()]
+    written_s = max((p.stat().st_mtime for p in files if p.stat().st_size), default=0.0)  # before reading touches them
     session = next(iter(journal.rows("sessions", {"limit": 1})), {})
     equity = next(iter(journal.rows("equity_last")), None)
     governor = journal.governor_state()
@@ -26,7 +28,7 @@ def status(journal: SqliteJournalReader) -> Json:
         "last_start_ms": session.get("started_ms"),
         "starts": session.get("generation", 0),
         "last_seen_ms": equity["now_ms"] if equity else None,
-        "written_s": max(p.stat().st_mtime for p in journal.path.parent.glob(f"{journal.path.name}*")),
+        "written_s": written_s,
         "equity": numbers(equity)["equity_usd"] if equity else None,
         "daily_pnl": numbers(equity)["daily_pnl_usd"] if equity else None,
         "active_positions": len(journal.open_trades()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import socket
 import threading
@@ -14,11 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from config.settings import load
 from exporters.prometheus import Metrics
-from qt_actors.cli import views
+from qt_actors.cli import screens, views
 from qt_actors.edges.journal import FILE_NAME, SqliteJournal, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.web.server import web_server
@@ -531,3 +533,26 @@ def test_predict_of_an_unknown_symbol_or_folder_says_what_there_is(qt, candles, 
     got = qt("predict", "BTCUSDT", "--data", str(tmp_path / "nowhere"))
     assert got.exit_code == 2
     assert "no such folder" in got.stderr
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_on_a_terminal_of_any_width_nothing_is_cut_off(width):
+    result = {"trades": 3, "complete": 3, "wins": 1, "realized_usd": -12345.67, "commission_usd": 1.5}
+    row = {**result, "funding_usd": 0.25, "net_usd": -12346.92}
+    told = {
+        "today": row,
+        "total": row,
+        "by_exit": [{"exit_reason": "liquidation", **row}],
+        "by_day": [{"day": "2023-11-14", **row}],
+        "by_symbol": [{"symbol": "1000PEPEUSDT", **row}],
+        "ledger": [],
+        "ledger_today": [],
+        "losing_streak": 2,
+    }
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(screens.pnl(told))
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    for text in ("1000PEPEUSDT", "liquidation", "2023-11-14", "−$12,345.67", "−$1.50", "+$0.25", "−$12,346.92"):
+        assert text in shown
