@@ -312,10 +312,11 @@ class Hub:
     def _send_all(self, kind: str, topic: Topic) -> None:
         """A stream over all symbols: one array of the symbols that changed, or one frame each (!bookTicker)."""
         market = self._market
-        rows = market.listed().nonzero()[0].tolist()
-        if kind.startswith("!markPrice"):
-            self._publish(topic, [stream_frames.mark_price(market, row) for row in rows])
+        if kind.startswith("!markPrice"):  # delisted symbols, too, as on the exchange
+            priced = (market.last > 0).nonzero()[0].tolist()
+            self._publish(topic, [stream_frames.mark_price(market, row) for row in priced])
             return
+        rows = market.listed().nonzero()[0].tolist()
         newest = int(market.print_ids.max())
         changed = [row for row in rows if market.print_ids[row] > topic.sent_id]
         topic.sent_id = newest

@@ -3,12 +3,13 @@
 A folder holds one file a symbol (`BTCUSDT.parquet`, `BTCUSDT.csv`) or Binance's dumps (`BTCUSDT-15m-2026-10.zip`, many
 a symbol). Symbols may begin and end at different times and have gaps: a missing bar is a gap on this exchange too, in
 its REST answers and its streams. Where files have different intervals the finest is the grid and the bars of the
-others are split along their price path (paths.py), which loses nothing: put together again they are the file's.
+others are split along their price path (paths.py), which loses nothing: put together again they are the file's. That
+holds for one symbol's files, too: coarser bars count before, after and between its finer files.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -38,8 +39,9 @@ DECIMALS_MAX: Final = 10
 @dataclass(frozen=True, slots=True)
 class _Part:
     path: Path
-    first_ms: int
-    last_ms: int
+    first_ms: int = 0
+    last_ms: int = 0
+    interval_ms: int = 0
 
 
 class ReplayMarket:
@@ -69,7 +71,7 @@ class ReplayMarket:
             self._intervals.append(interval)
             decimals.append(places)
             self.first_ms[row] = self._parts[symbol][0].first_ms
-            self.end_of_ms[row] = max(part.last_ms for part in self._parts[symbol]) + interval
+            self.end_of_ms[row] = max(part.last_ms + part.interval_ms for part in self._parts[symbol])
         self.interval_ms = min(self._intervals)
         self.end_ms = int(self.end_of_ms.max())
         self.decimals = np.array(decimals, dtype=np.int64)
@@ -87,52 +89,48 @@ class ReplayMarket:
         return grid
 
     def _candles(self, row: int, start_ms: int, end_ms: int) -> Candles:
-        symbol, interval = self.symbols[row], self._intervals[row]
-        low = start_ms // interval * interval
         parts = [
-            read_candles(part.path, low, end_ms)
-            for part in self._parts[symbol]
-            if part.first_ms < end_ms and part.last_ms >= low
+            part
+            for part in self._parts[self.symbols[row]]
+            if part.first_ms < end_ms and part.last_ms + part.interval_ms > start_ms
         ]
-        candles = _joined(parts)
-        fill_estimates(candles.data)
-        if interval == self.interval_ms:
-            return candles
+        found: list[Candles] = []
+        for interval in sorted({part.interval_ms for part in parts}, reverse=True):
+            low = start_ms // interval * interval
+            same = [read_candles(part.path, low, end_ms) for part in parts if part.interval_ms == interval]
+            candles = _outside(_joined(same), interval, [part for part in parts if part.interval_ms < interval])
+            fill_estimates(candles.data)
+            found.append(candles if interval == self.interval_ms else self._split(row, candles, interval))
+        return _joined(found)
+
+    def _split(self, row: int, candles: Candles, interval_ms: int) -> Candles:
+        """Bars of a coarser file as bars of the grid."""
         finer = name_of(self.interval_ms)
         if finer is None:
             raise MarketDataError(f"{self.name}: no kline interval is {self.interval_ms} ms long")
-        detail = interval // self.interval_ms // 2 + 1
-        return refine(self._keys[row], int(self.decimals[row]), candles, interval, finer, detail, self.interval_ms)
+        detail = interval_ms // self.interval_ms // 2 + 1
+        return refine(self._keys[row], int(self.decimals[row]), candles, interval_ms, finer, detail, self.interval_ms)
 
     def _survey(self, symbol: str) -> tuple[int, int]:
-        """Check the symbol's files and fill in their ranges; its interval in ms and its price decimals.
-
-        The interval is the commonest step between two candles.
-        """
-        every: list[NDArray[np.int64]] = []
+        """Check the symbol's files and fill in their ranges; its finest interval in ms and its price decimals."""
         parts: list[_Part] = []
         decimals = 0
+        lonely: list[_Part] = []
         for part in self._parts[symbol]:
             candles = read_candles(part.path)
-            if not candles.opens.size:
+            opens = candles.opens
+            if not opens.size:
                 raise MarketDataError(f"{part.path}: holds no candle; delete the file or give one with rows")
-            every.append(candles.opens)
-            parts.append(_Part(part.path, int(candles.opens[0]), int(candles.opens[-1])))
             decimals = max(decimals, decimals_of(candles.data[: CLOSE + 1].T))
+            ranged = _Part(part.path, int(opens[0]), int(opens[-1]))
+            if opens.size == 1:
+                lonely.append(ranged)
+            else:
+                parts.append(replace(ranged, interval_ms=_interval(opens, part.path)))
+        # A file of one candle has the interval of its neighbours.
+        interval = min((part.interval_ms for part in parts), default=0) or _step_of(lonely)
+        parts += [replace(part, interval_ms=interval) for part in lonely]
         self._parts[symbol] = sorted(parts, key=lambda part: part.first_ms)
-        opens = np.concatenate(every)
-        lengths, counts = np.unique(np.concatenate([np.diff(times) for times in every]), return_counts=True)
-        interval = int(lengths[np.argmax(counts)]) if lengths.size else 0
-        if interval not in INTERVAL_MS.values() or interval > INTERVAL_MS["1d"]:
-            names = ", ".join(name for name, length in INTERVAL_MS.items() if length <= INTERVAL_MS["1d"])
-            raise MarketDataError(
-                f"{parts[0].path}: candles are {interval} ms apart, which is no interval; allowed are {names}"
-            )
-        odd = opens[opens % interval != 0]
-        if odd.size:
-            raise MarketDataError(
-                f"{parts[0].path}: open_time {odd[0]} is no multiple of the interval {name_of(interval)}"
-            )
         return interval, decimals
 
     def _default_start(self) -> int:
@@ -154,7 +152,7 @@ def _scan(folder: Path, symbols: Sequence[str] | str) -> dict[str, list[_Part]]:
     found: dict[str, list[_Part]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in SUFFIXES and path.is_file():
-            found.setdefault(symbol_of(path), []).append(_Part(path, 0, 0))
+            found.setdefault(symbol_of(path), []).append(_Part(path))
     if not found:
         raise MarketDataError(f"{folder}: no candle file here; allowed are {', '.join(SUFFIXES)}, one or more a symbol")
     if isinstance(symbols, str):
@@ -169,6 +167,36 @@ def _scan(folder: Path, symbols: Sequence[str] | str) -> dict[str, list[_Part]]:
     if len(wanted) > SYMBOLS_MAX:
         raise MarketDataError(f"{folder}: {len(wanted)} symbols; at most {SYMBOLS_MAX} are served")
     return {symbol: found[symbol] for symbol in dict.fromkeys(wanted)}
+
+
+def _interval(opens: NDArray[np.int64], path: Path) -> int:
+    """The interval of a file's candles: the commonest step between two of them."""
+    lengths, counts = np.unique(np.diff(opens), return_counts=True)
+    interval = int(lengths[np.argmax(counts)])
+    if interval not in INTERVAL_MS.values() or interval > INTERVAL_MS["1d"]:
+        names = ", ".join(name for name, length in INTERVAL_MS.items() if length <= INTERVAL_MS["1d"])
+        raise MarketDataError(f"{path}: candles are {interval} ms apart, which is no interval; allowed are {names}")
+    odd = opens[opens % interval != 0]
+    if odd.size:
+        raise MarketDataError(f"{path}: open_time {odd[0]} is no multiple of the interval {name_of(interval)}")
+    return interval
+
+
+def _step_of(parts: list[_Part]) -> int:
+    """The interval of files of one candle each: the commonest step from one to the next."""
+    if len(parts) < 2:
+        raise MarketDataError(f"{parts[0].path}: holds one candle; its interval cannot be told, give at least two")
+    opens = np.array(sorted(part.first_ms for part in parts), dtype=np.int64)
+    return _interval(opens, parts[0].path)
+
+
+def _outside(candles: Candles, interval_ms: int, finer: list[_Part]) -> Candles:
+    """The candles that lie wholly outside the ranges of finer files."""
+    kept = np.ones(candles.opens.size, dtype=np.bool_)
+    for part in finer:
+        before = candles.opens + interval_ms <= part.first_ms
+        kept &= before | (candles.opens >= part.last_ms + part.interval_ms)
+    return Candles(candles.opens[kept], candles.data[:, kept])
 
 
 def _joined(parts: list[Candles]) -> Candles:

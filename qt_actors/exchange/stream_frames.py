@@ -53,7 +53,8 @@ def kline(
 
 
 def mark_price(market: Market, row: int) -> dict[str, Any]:
-    """`markPriceUpdate`; the moving average of the mark is the index here."""
+    """`markPriceUpdate`; the moving average of the mark is the index here. After a delisting there is no funding."""
+    over = market.source.end_of_ms[row] <= market.now_ms
     return {
         "e": "markPriceUpdate",
         "E": market.now_ms,
@@ -62,8 +63,8 @@ def mark_price(market: Market, row: int) -> dict[str, Any]:
         "ap": f"{market.index[row]:.8f}",
         "i": f"{market.index[row]:.8f}",
         "P": f"{market.index[row]:.8f}",
-        "r": f"{market.funding.rate[row]:.8f}",
-        "T": int(market.funding.next_ms[row]),
+        "r": f"{0.0 if over else market.funding.rate[row]:.8f}",
+        "T": 0 if over else int(market.funding.next_ms[row]),
         "st": 1,
     }
 

@@ -89,6 +89,26 @@ def test_files_of_a_coarser_interval_are_split_and_put_together_again_are_the_fi
     assert np.allclose(made.data[CLOSE + 1], hourly["volume"].to_numpy())
 
 
+def test_one_symbols_files_may_have_several_intervals_and_finer_ones_win_where_they_are(tmp_path: Path) -> None:
+    hourly = candles(72, seed=2, interval_ms=HOUR_MS)
+    fine = candles(96, seed=3, start_ms=START_MS + 24 * HOUR_MS)
+    hourly.write_csv(tmp_path / "AUSDT-1h-2025-01.csv")
+    fine.write_parquet(tmp_path / "AUSDT-15m-2025-01-02.parquet")
+    market = ReplayMarket(tmp_path)
+    assert (market.symbols, market.interval_ms) == (("AUSDT",), BAR)
+    assert (market.first_ms[0], market.end_of_ms[0]) == (START_MS, START_MS + 72 * HOUR_MS)
+    for low, high in ((0, 288), (90, 200), (97, 98)):
+        grid = market.read(START_MS + low * BAR, START_MS + high * BAR)
+        whole = market.read(START_MS, START_MS + 288 * BAR)
+        assert np.array_equal(grid.data, whole.data[:, :, low:high])
+    every = row_candles(whole, 0)
+    assert np.array_equal(every.data[: CLOSE + 1, 96:192], fine.select("open", "high", "low", "close").to_numpy().T)
+    made = aggregate(every, "1h")
+    outside = [hour for hour in range(72) if not 24 <= hour < 48]
+    truth = hourly.select("open", "high", "low", "close").to_numpy().T
+    assert np.array_equal(made.data[: CLOSE + 1, outside], truth[:, outside])
+
+
 def test_only_the_named_symbols_are_served(tmp_path: Path) -> None:
     folder(tmp_path, ["AUSDT", "BUSDT", "CUSDT"], 10)
     assert ReplayMarket(tmp_path, "cusdt, ausdt").symbols == ("CUSDT", "AUSDT")
