@@ -169,3 +169,28 @@ def test_its_streams_and_its_websocket_orders_work_too(port: int) -> None:
             await client.close(clean_instance_data=True)  # its sessions, too
 
     asyncio.run(check())
+
+
+def test_the_book_it_keeps_by_diffs_is_the_rest_book_level_by_level(port: int) -> None:
+    pro = pytest.importorskip("ccxt.pro")
+
+    async def follow(client: Any) -> None:
+        for _ in range(30):  # it checks the chain of update ids itself
+            book = await client.watch_order_book(BTC)
+        await client.fetch(f"http://127.0.0.1:{port}/qt/pause", "POST")
+        truth = await client.fapiPublicGetDepth({"symbol": "BTCUSDT", "limit": 1000})
+        while book["nonce"] < int(truth["lastUpdateId"]) - 1:
+            book = await client.watch_order_book(BTC)
+        assert len(truth["bids"]) > 500
+        for side in ("bids", "asks"):
+            assert [tuple(level) for level in book[side]] == [(float(p), float(q)) for p, q in truth[side]]
+
+    async def check() -> None:
+        client = pro.binanceusdm({"enableRateLimit": False})
+        pointed_at(client.urls["api"], port)
+        try:
+            await asyncio.wait_for(follow(client), 60)
+        finally:
+            await client.close(clean_instance_data=True)
+
+    asyncio.run(check())
