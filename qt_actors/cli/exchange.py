@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from qt_actors.cli.run import parse_time
+from qt_actors.cli.say import wrong_usage
 
 
 def exchange(
@@ -49,8 +50,7 @@ def exchange(
     try:
         wrong_on_purpose = () if faults is None else read_faults(faults)
     except FaultsError as wrong:
-        typer.echo(str(wrong))
-        raise typer.Exit(2) from None
+        wrong_usage(str(wrong))
     config = ExchangeConfig(
         replay=None if replay is None else str(replay),
         symbols=symbols,
