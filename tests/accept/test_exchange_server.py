@@ -288,11 +288,11 @@ def test_time_is_told_paused_and_resumed_by_its_own_paths(served: ServedExchange
 
 def test_bad_settings_are_told_in_one_line_with_exit_code_2(tmp_path: Path) -> None:
     lines: list[str] = []
-    assert run(ExchangeConfig(replay=str(tmp_path / "none")), lines.append) == 2
+    assert run(ExchangeConfig(replay=str(tmp_path / "none")), complain=lines.append) == 2
     (tmp_path / "rules.json").write_text('{"symbols": [{"symbol": "A"}]}')
-    assert run(ExchangeConfig(exchange_info=str(tmp_path / "rules.json")), lines.append) == 2
+    assert run(ExchangeConfig(exchange_info=str(tmp_path / "rules.json")), complain=lines.append) == 2
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert run(ExchangeConfig(symbols="BTCUSDT", port=taken.getsockname()[1]), lines.append) == 1
+        assert run(ExchangeConfig(symbols="BTCUSDT", port=taken.getsockname()[1]), complain=lines.append) == 1
     assert len(lines) == 3
     assert not any("\n" in line for line in lines)
     with pytest.raises(MarketDataError):
