@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from qt_actors.exchange.config import ExchangeConfig
+from qt_actors.exchange.server import serve_in_thread
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "models/CARD.md")
 
@@ -49,6 +52,23 @@ def test_every_option_in_the_documents_is_known(option):
     ).stdout
     for flag in re.findall(r"--[a-z-]+", option):
         assert flag in helped
+
+
+def test_the_ten_lines_of_the_readme_trade_on_the_exchange():
+    (example,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len([line for line in example.splitlines() if line]) <= 10
+    exchange = serve_in_thread(ExchangeConfig(symbols=("BTCUSDT",), seed=1))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", example.replace("127.0.0.1:9000", f"127.0.0.1:{exchange.port}")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        exchange.stop()
+    assert (done.stdout.strip(), done.stderr) == ("FILLED 0.010", "")
 
 
 @pytest.mark.parametrize("target", commands(r"\bmake [a-z-]+"))
