@@ -82,6 +82,10 @@ class Streams(Protocol):
         """Drop the connections of a class (``market``, ``public``, ``private``); they come back by themselves."""
         ...
 
+    def hurry(self) -> None:
+        """The exchange answers again: connections that wait for their next attempt make it now."""
+        ...
+
     def close(self) -> None:
         """Close every socket."""
         ...

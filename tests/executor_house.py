@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
+import msgspec
+
 from qt_actors.decisions import trade_life
 from qt_actors.kernel import ChildSpec, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages import orders
 from qt_actors.messages.market import UniverseChosen
 from qt_actors.messages.policy import Directive, EntryAdmitted
 from qt_actors.trading.executor import Executor, ExecutorWiring
-from tests.builders import NOW, a_decision, a_plan, order_update, some_rules
+from tests.builders import CLOSE_MS, NOW, a_decision, a_plan, order_update, some_rules
 
 PATH = "root/executor"
 
@@ -103,6 +105,13 @@ class House:
         (stop,) = self.sent(orders.PlaceConditional)
         self.accept(stop)
         return stop
+
+    def stand_stop_of(self, symbol):
+        decision = a_decision(symbol=symbol, decision_id=f"{symbol}-{CLOSE_MS}")
+        plan = a_plan(symbol=symbol, decision_id=decision.decision_id)
+        self.tell(EntryAdmitted(decision=msgspec.structs.replace(decision, plan=plan)))
+        self.tell(orders.LeverageSet(symbol=symbol, leverage=10))
+        self.accept(self.sent(orders.PlaceConditional)[-1])
 
     def open(self):
         self.stand_stop()

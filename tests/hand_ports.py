@@ -60,6 +60,9 @@ class HandStreams:
     def reopen(self, stream: str, reason: str) -> None:
         self.calls.append(("reopen", stream, reason))
 
+    def hurry(self) -> None:
+        self.calls.append(("hurry",))
+
     def close(self) -> None:
         self.calls.append(("close",))
 

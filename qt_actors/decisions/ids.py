@@ -61,6 +61,12 @@ def parse(text: str) -> ClientId | None:
     return ClientId(symbol, int(seconds, 36) * 1000, _PURPOSES[letter], int(attempt, 36))
 
 
+def purpose_in(text: str) -> Purpose | None:
+    """Why an order of ours exists, None when it is not ours."""
+    said = parse(text)
+    return said.purpose if said else None
+
+
 def decision_time_ms(decision_id: str) -> int:
     """Bar close (or adoption time) inside ``SYMBOL-milliseconds``."""
     return int(decision_id.rsplit("-", 1)[1])

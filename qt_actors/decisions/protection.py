@@ -10,7 +10,7 @@ import msgspec
 from qt_actors.decisions.admission import Holding
 from qt_actors.decisions.ids import client_id, parse
 from qt_actors.decisions.leverage import LIQUIDATION_SHARE
-from qt_actors.decisions.trade_state import ENDED, HELD, is_ours, remaining, target_left
+from qt_actors.decisions.trade_state import ENDED, HELD, is_ours, purpose_of, remaining, target_left
 from qt_actors.messages.base import Side, opposite
 from qt_actors.messages.market import SymbolRules
 from qt_actors.messages.positions import (
@@ -38,12 +38,12 @@ class Findings(msgspec.Struct, frozen=True):
     unknown: tuple[ProtectPosition, ...] = ()
     """Covered positions that are not in our book."""
     waiting: frozenset[str] = frozenset()
-    """Symbols whose trade changed too lately, or waits for an answer, to be acted upon by this snapshot."""
+    """Symbols whose trade changed too lately, or has an entry, a stop or a close under way: not to be protected yet."""
     unarmed: tuple[RearmTrade, ...] = ()
     resized: tuple[PositionResized, ...] = ()
     orphans: tuple[CancelOrphan, ...] = ()
     vanished: tuple[PositionVanished, ...] = ()
-    """Trades open in our book and flat, or turned round, on the exchange."""
+    """Trades open (or of doubted entry) in our book and flat, or turned round, on the exchange."""
 
 
 def held_side(quantity: Decimal) -> Side:
@@ -109,7 +109,7 @@ def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], patienc
         if t.changed_ms < asked_ms and (not t.pending or t.changed_ms < asked_ms - patience_ms)
     }
     held = {p.symbol: p for p in snapshot.positions}
-    mine = {s: t for s, t in settled.items() if t.phase in OWNING and t.filled > t.exited}
+    mine = {s: t for s, t in settled.items() if (t.phase in OWNING and t.filled > t.exited) or _is_doubted(t)}
     same = {s: t for s, t in mine.items() if s in held and held_side(held[s].quantity) == t.side}
     unprotected: list[ProtectPosition] = []
     unknown: list[ProtectPosition] = []
@@ -124,16 +124,26 @@ def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], patienc
     return Findings(
         unprotected=tuple(unprotected),
         unknown=tuple(unknown),
-        waiting=frozenset(trades) - frozenset(settled),
+        waiting=frozenset(s for s, t in trades.items() if not _may_protect(t, asked_ms, patience_ms)),
         unarmed=tuple(u for s, t in same.items() if sizes[s] == remaining(t) and (u := _unarmed(snapshot, t))),
         resized=tuple(
             PositionResized(symbol=s, quantity=sizes[s], entry_price=held[s].entry_price)
             for s, t in same.items()
-            if sizes[s] != remaining(t)
+            if sizes[s] != remaining(t) or _is_doubted(t)
         ),
         orphans=_orphans(snapshot, trades, frozenset(held)),
         vanished=tuple(PositionVanished(symbol=s) for s in mine if s not in same),
     )
+
+
+def _is_doubted(trade: TradeState) -> bool:
+    return trade.phase == "entering" and trade.entry_doubted
+
+
+def _may_protect(trade: TradeState, asked_ms: int, patience_ms: int) -> bool:
+    """Tell whether a stop that the snapshot does not show may be placed; targets under way are no reason to wait."""
+    under_way = any(purpose_of(trade, i) in {"entry", "stop", "close"} for i in trade.pending)
+    return trade.changed_ms < asked_ms and (not under_way or trade.changed_ms < asked_ms - patience_ms)
 
 
 def _unarmed(snapshot: AccountSnapshot, trade: TradeState) -> RearmTrade | None:

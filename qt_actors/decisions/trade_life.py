@@ -19,6 +19,7 @@ from qt_actors.decisions.trade_repair import (
     end,
     exit_failed,
     grown,
+    on_resized,
     place,
     stop_failed,
 )
@@ -188,6 +189,21 @@ def on_refused(trade: TradeState, client_id: str, code: int, reason: str, now_ms
     if purpose == "stop":
         return stop_failed(trade, text, now_ms, passed=code in ALREADY_PASSED)
     return exit_failed(trade, purpose, code, now_ms)
+
+
+def on_missing(trade: TradeState, client_id: str, now_ms: int) -> Step:
+    """Believe that an order never arrived; of an entry only the account is believed, and its stop stays until then."""
+    if trade.phase != "entering" or client_id != trade.entry_id:
+        return on_refused(trade, client_id, 0, "the exchange never got it", now_ms)
+    doubted = with_changes(without(trade, client_id, now_ms), now_ms, entry_doubted=True)
+    return Step(doubted, (), (SnapshotRequested(reason=f"the exchange does not know the entry {client_id}"),))
+
+
+def on_position_seen(trade: TradeState, size: Decimal, price: Decimal, now_ms: int) -> Step:
+    """Take the exchange's word on a position of another size than ours, or of an entry it said not to know."""
+    if trade.phase == "entering":
+        return on_entry_found(trade, "FILLED", size, price, now_ms) if trade.entry_doubted else Step(trade)
+    return on_resized(trade, size, price, now_ms)
 
 
 def on_entry_found(trade: TradeState, status: str, executed: Decimal, price: Decimal, now_ms: int) -> Step:

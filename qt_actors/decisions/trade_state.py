@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from qt_actors.decisions.ids import parse
+from qt_actors.decisions.ids import parse, purpose_in
 from qt_actors.messages.base import Message
 from qt_actors.messages.orders import Command, ConditionalUpdated, Purpose
 from qt_actors.messages.positions import TradeState
@@ -110,8 +110,7 @@ def purpose_of(trade: TradeState, client_id: str) -> Purpose | None:
         return None
     if client_id == trade.stop_id:
         return "stop"
-    said = parse(client_id)
-    return said.purpose if said else None
+    return purpose_in(client_id)
 
 
 def is_loss_of_stop(trade: TradeState, event: ConditionalUpdated) -> bool:

@@ -92,6 +92,11 @@ class StreamSocket:
         self._line: _Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._connected = False
+        self._hurry = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Cut the pause before the next attempt short: there is reason to think that it works. Loop thread only."""
+        self._hurry.set()
 
     def drop(self, reason: str) -> None:
         """End the present connection; the next attempt follows at once. Loop thread only."""
@@ -115,13 +120,18 @@ class StreamSocket:
             except (OSError, TimeoutError, InvalidHandshake, InvalidURI, Failure, BudgetDenied) as error:
                 self._change(False, f"cannot connect: {_brief(error)}")
                 attempt += 1
-                await asyncio.sleep(self._backoff_s(attempt))
+                await self._pause(attempt)
                 continue
             line = await self._stay(line)
             self._change(False, line.reason)
             well = line.heard.is_set() or asyncio.get_running_loop().time() - line.opened_s > self._limits.settled_s
             attempt = 0 if well else attempt + 1
-            await asyncio.sleep(self._backoff_s(attempt))
+            await self._pause(attempt)
+
+    async def _pause(self, attempt: int) -> None:
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self._backoff_s(attempt))
 
     async def _dial(self) -> _Line:
         loop = asyncio.get_running_loop()

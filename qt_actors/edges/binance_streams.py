@@ -110,6 +110,10 @@ class BinanceStreams:
         """Drop the connections of a class (``market``, ``public``, ``private``); they come back by themselves."""
         self._loop.call(self._drop, stream, reason)
 
+    def hurry(self) -> None:
+        """The exchange answers: connections that wait for their next attempt make it now."""
+        self._loop.call(self._hurry)
+
     def close(self) -> None:
         """Close every socket."""
         self._loop.call(self._cancel, tuple(self._tasks))
@@ -216,6 +220,11 @@ class BinanceStreams:
     def _run(self, name: str, work: Iterable[Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         self._tasks[name] = tuple(loop.create_task(part, name=name) for part in work)
+
+    def _hurry(self) -> None:
+        for sockets in self._sockets.values():
+            for socket in sockets:
+                socket.hurry()
 
     def _drop(self, name: str, reason: str) -> None:
         for socket in self._sockets.get(name, ()):

@@ -18,6 +18,7 @@ import msgspec
 
 from qt_actors.decisions import trade_life, trade_repair
 from qt_actors.decisions.excursions import excursions
+from qt_actors.decisions.ids import purpose_in
 from qt_actors.decisions.protection import adopt, emergency_stop_price, inside_liquidation
 from qt_actors.decisions.trade_reports import closed_line, placed_line
 from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_loss_of_stop, retry_real_ms
@@ -25,9 +26,10 @@ from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
 from qt_actors.messages.requests import UniverseRequested
-from qt_actors.messages.system import IncidentSeen
+from qt_actors.messages.system import HealthReported, IncidentSeen
 from qt_actors.ports import JournalReader, Mailbox
 from qt_actors.trading.dispatch import Dispatch, Owner
+from qt_actors.trading.refusals import PAUSE_REAL_MS, Refusals
 
 LOG = logging.getLogger("qt.executor")
 WISHES_MAX = 256
@@ -65,6 +67,7 @@ class Executor(Actor):
         self._entries = 0
         self._forbidden = "the governor has not spoken yet"
         """Why no entry may be sent now, by the governor's last word; what it admits later comes after a later one."""
+        self._refusals = Refusals()
         self._wishes: dict[str, positions.ClosePosition] = {}
         """Closes asked for of positions that are not in our book yet."""
 
@@ -117,7 +120,8 @@ class Executor(Actor):
             case QuotesUpdated():
                 self._trades.update(excursions(self._trades, message))
             case TimerFired(key=key):
-                self._timer(*key.split(":", 1))
+                what, _, of = key.partition(":")
+                self._timer(what, of)
             case _:
                 self._asked(message)
 
@@ -127,6 +131,8 @@ class Executor(Actor):
                 self._dispatch.look_up(of)
             case "retry":
                 self._step(of, trade_repair.retry)
+            case "stops":
+                self._tell_health(self._refusals.rested(self.now_ms()))
             case _:
                 self._wishes.pop(of, None)
 
@@ -140,7 +146,7 @@ class Executor(Actor):
             case positions.PositionVanished(symbol=symbol):
                 self._step(symbol, trade_repair.on_position_gone)
             case positions.PositionResized(symbol=symbol, quantity=size, entry_price=price):
-                self._step(symbol, lambda t, now: trade_repair.on_resized(t, size, price, now))
+                self._step(symbol, lambda t, now: trade_life.on_position_seen(t, size, price, now))
             case positions.RearmTrade(symbol=symbol, target=target, trail=trail):
                 self._step(symbol, lambda t, now: trade_repair.rearm(t, now, target=target, trail=trail))
             case policy.Directive():
@@ -213,6 +219,8 @@ class Executor(Actor):
                 self._dispatch.look_up_later(client_id, symbol)  # the look-up was denied, not the order
             case orders.OrderAccepted(exchange_id=exchange_id, status=status, executed_quantity=executed):
                 self._resolve(message, "accepted", exchange_id)
+                if purpose_in(client_id) == "stop":
+                    self._tell_health(self._refusals.stood(self.now_ms()))
                 forbidden = self._forbidden
                 self._step(
                     symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, executed, now, forbidden)
@@ -222,6 +230,7 @@ class Executor(Actor):
                     LOG.info(placed_line(trade, self.trace))
             case orders.OrderRejected(code=code, reason=reason):
                 self._resolve(message, "rejected", None, f"{code} {reason}")
+                self._note_refusal(message)
                 self._refused(symbol, client_id, code, reason)
             case orders.OrderDenied(gate=gate, reason=reason):
                 self._resolve(message, "denied", None, f"{gate}: {reason}")
@@ -244,7 +253,7 @@ class Executor(Actor):
                     self._dispatch.forget(client_id)
                 elif self._dispatch.missed(client_id):
                     self._resolve(message, "missing", None)
-                    self._refused(symbol, client_id, 0, "the exchange never got it")
+                    self._step(symbol, lambda t, now: trade_life.on_missing(t, client_id, now))
 
     def _told(self, message: Told) -> None:
         trade = self._trades.get(message.symbol)
@@ -307,8 +316,21 @@ class Executor(Actor):
                 reason = f"close asked for {message.symbol}, which is not in our book: {serial} look"
                 self._wiring.account.tell(positions.SnapshotRequested(reason=reason))
 
-    def _note(self, kind: str, symbol: str, detail: str) -> None:
-        incident = IncidentSeen(kind=kind, subject=symbol, detail=detail, repaired=True, now_ms=self.now_ms())
+    def _note_refusal(self, refused: orders.OrderRejected) -> None:
+        """Keep what the exchange refused of what we placed; too many stops in a row make us ill."""
+        purpose = purpose_in(refused.client_id)
+        if self._is_pending(refused.symbol, refused.client_id):
+            self._note("order refused", refused.symbol, f"{purpose}: {refused.code} {refused.reason}", repaired=False)
+        if purpose == "stop" and (news := self._refusals.refused(refused.code, refused.reason, self.now_ms())):
+            self._tell_health(news)
+            self.timer("stops", PAUSE_REAL_MS, real=True)
+
+    def _tell_health(self, news: HealthReported | None) -> None:
+        if news is not None:
+            self._tell_watchers(news)
+
+    def _note(self, kind: str, symbol: str, detail: str, *, repaired: bool = True) -> None:
+        incident = IncidentSeen(kind=kind, subject=symbol, detail=detail, repaired=repaired, now_ms=self.now_ms())
         self._wiring.recorder.tell(incident)
 
     def _refused(self, symbol: str, client_id: str, code: int, reason: str) -> None:

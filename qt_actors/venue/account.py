@@ -158,7 +158,7 @@ class Account(Actor):
                 self._held = None
                 return  # asked again when the venue is back, or by the timers
             case VenueReady():
-                pass
+                self._wiring.streams.hurry()
             case _:
                 return
         self._ask()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,8 +60,12 @@ class Keys:
         self.given = 0
         self.extended: queue.Queue[str] = queue.Queue()
         self.failure: Failure | None = None
+        self.failing, self.refused = threading.Event(), threading.Event()
 
     async def new_listen_key(self) -> str:
+        if self.failing.is_set():
+            self.refused.set()
+            raise Failure("unavailable", -1016, "maintenance", sent=True)
         self.given += 1
         return f"secret-listen-key-{self.given}"
 
@@ -381,3 +386,15 @@ def test_without_a_key_there_is_no_account_stream() -> None:
     streams = BinanceStreams(loopback("http://127.0.0.1:1"), WallClock(), SocketLoop())
     with pytest.raises(ValueError, match="API key"):
         streams.open_account(Box())
+
+
+def test_a_connection_that_pauses_before_its_next_attempt_makes_it_at_once_when_hurried() -> None:
+    house = House(socket={"retry_s_min": 10 * WAIT_S, "retry_s_max": 10 * WAIT_S})
+    house.keys.failing.set()
+    house.streams.open_account(house.box)
+    assert house.keys.refused.wait(WAIT_S)
+    house.keys.failing.clear()
+    house.settle()
+    house.streams.hurry()
+    house.exchange.line("private")
+    house.close()

@@ -373,6 +373,13 @@ def test_a_stream_that_never_tells_a_fill_made_after_it_connected_is_reopened(ho
     assert house.streams.named("reopen") == [("private", "it missed a fill")]
 
 
+def test_an_exchange_that_answers_again_hurries_streams_that_wait(house: House) -> None:
+    house.tell(VenueLost(reason="away"))
+    assert house.streams.named("hurry") == []
+    house.tell(READY)
+    assert house.streams.named("hurry") == [()]
+
+
 def test_a_fill_that_the_stream_tells_a_little_later_is_no_reason_to_reopen(house: House) -> None:
     house.tell(StreamChanged(stream="private", connected=True))
     house.tell(synced(commission(5, NOW + 500)))

@@ -139,7 +139,7 @@ def test_an_unknown_outcome_is_looked_up_and_never_sent_again(house):
     assert len(house.sent(orders.PlaceOrder)) == 1
 
 
-def test_not_found_is_believed_only_after_it_has_stayed_so(house):
+def test_an_entry_not_found_is_believed_only_after_it_has_stayed_so_and_the_account_shows_no_position(house):
     stop = house.stand_stop()
     (entry,) = house.sent(orders.PlaceOrder)
     ask = {"client_id": entry.client_id, "symbol": "BTCUSDT", "conditional": False}
@@ -149,6 +149,9 @@ def test_not_found_is_believed_only_after_it_has_stayed_so(house):
         house.runtime.run_for(delay_ms)
         assert len(house.sent(orders.LookUpOrder)) == looked
         house.tell(orders.OrderMissing(**ask))
+    assert not house.sent(orders.CancelOrder)
+    assert house.probes["account"].fish(SnapshotRequested)
+    house.tell(PositionVanished(symbol="BTCUSDT"))
     assert [c.client_id for c in house.sent(orders.CancelOrder)] == [stop.client_id]
     assert len(house.sent(orders.PlaceOrder)) == 1
     assert sum(LOOK_UP_DELAYS_MS) > 12_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 
 from qt_actors.decisions import trade_life
@@ -15,10 +16,13 @@ from qt_actors.messages.positions import (
     ProtectPosition,
     SnapshotRequested,
     TradeChanged,
+    TradeOpened,
     TradesRecovered,
 )
-from qt_actors.messages.system import IncidentSeen
-from tests.builders import NOW, a_decision, a_plan, a_stop, algo_update, order_update
+from qt_actors.messages.system import HealthReported, IncidentSeen
+from qt_actors.trading.dispatch import LOOK_UP_DELAYS_MS
+from qt_actors.trading.refusals import PAUSE_REAL_MS, REFUSED_MAX
+from tests.builders import CLOSE_MS, NOW, a_decision, a_plan, a_stop, algo_update, order_update
 from tests.executor_house import House, know_the_rules, word
 
 
@@ -120,6 +124,61 @@ def test_a_size_that_no_fill_explains_is_taken_from_the_exchange(house):
     house.tell(PositionResized(symbol="BTCUSDT", quantity=D("0.004"), entry_price=D(100_000)))
     house.tell(by_hand())
     assert house.sent(orders.PlaceOrder)[-1].quantity == D("0.004")
+
+
+def doubt_the_entry(house):
+    house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    ask = {"client_id": entry.client_id, "symbol": "BTCUSDT", "conditional": False}
+    house.tell(orders.OrderOutcomeUnknown(**ask, reason="timeout"))
+    for delay_ms in LOOK_UP_DELAYS_MS:
+        house.runtime.run_for(delay_ms)
+        house.tell(orders.OrderMissing(**ask))
+
+
+def test_an_entry_that_the_exchange_denies_and_the_account_shows_is_armed_like_any_other(house):
+    doubt_the_entry(house)
+    house.tell(PositionResized(symbol="BTCUSDT", quantity=D("0.010"), entry_price=D(100_050)))
+    assert not house.sent(orders.CancelOrder)
+    assert house.watcher.fish(TradeOpened).entry_price == D(100_050)
+    assert [c.purpose for c in house.sent(orders.PlaceConditional)] == ["stop", "target", "trail"]
+
+
+def refuse_a_stop(house, number, code=-4120):
+    decision = a_decision(symbol=f"S{number}USDT", decision_id=f"S{number}USDT-{CLOSE_MS}")
+    plan = a_plan(symbol=decision.symbol, decision_id=decision.decision_id)
+    house.tell(EntryAdmitted(decision=msgspec.structs.replace(decision, plan=plan)))
+    house.tell(orders.LeverageSet(symbol=decision.symbol, leverage=10))
+    stop = house.sent(orders.PlaceConditional)[-1]
+    said = {"client_id": stop.client_id, "symbol": stop.symbol, "conditional": True}
+    house.tell(orders.OrderRejected(**said, code=code, reason="moved to the algo endpoints"))
+
+
+def health(house):
+    return [(m.subsystem, m.health) for m in house.watcher.heard if isinstance(m, HealthReported)]
+
+
+def test_three_stops_refused_in_a_row_make_us_ill_and_a_pause_allows_one_more(house):
+    for number in range(REFUSED_MAX - 1):
+        refuse_a_stop(house, number)
+    assert health(house) == []
+    refuse_a_stop(house, 7)
+    assert health(house) == [("stops", 0)]
+    assert house.recorder.fish(IncidentSeen).kind == "order refused"
+    house.runtime.run_for(PAUSE_REAL_MS)
+    assert health(house) == [("stops", 0), ("stops", 100)]
+    refuse_a_stop(house, 8)
+    assert health(house)[-1] == ("stops", 0)
+
+
+def test_a_stop_that_stands_between_refusals_and_prices_already_passed_are_no_row(house):
+    for number in range(REFUSED_MAX - 1):
+        refuse_a_stop(house, number)
+    house.stand_stop_of("OKUSDT")
+    for number in range(10, 20):
+        refuse_a_stop(house, number, code=-2021)
+    refuse_a_stop(house, 30)
+    assert health(house) == []
 
 
 def test_a_fill_outside_the_book_makes_us_look_at_the_account_at_once(house):

@@ -117,6 +117,22 @@ def test_a_target_and_a_trail_that_the_exchange_does_not_show_are_to_be_placed_a
     assert (found.target, found.trail) == (False, True)
 
 
+def test_a_target_under_way_does_not_delay_the_stop_and_a_stop_under_way_does():
+    for purpose, waits in (("t", False), ("r", False), ("s", True), ("c", True), ("e", True)):
+        waiting = an_open_trade(pending=(f"qt-BTCUSDT-sxwkn4-{purpose}1",))
+        found = examine(a_snapshot(conditionals=()), {"BTCUSDT": waiting})
+        assert (found.waiting == {"BTCUSDT"}) == waits
+
+
+def test_a_doubted_entry_is_told_by_the_position_there_or_not_there():
+    doubted = an_open_trade(phase="entering", filled=D(0), entry_doubted=True)
+    assert examine(a_snapshot(positions=()), {"BTCUSDT": doubted}).vanished == (PositionVanished(symbol="BTCUSDT"),)
+    (seen,) = examine(a_snapshot(), {"BTCUSDT": doubted}).resized
+    assert seen.quantity == D("0.010")
+    sure = msgspec.structs.replace(doubted, entry_doubted=False)
+    assert examine(a_snapshot(positions=()), {"BTCUSDT": sure}).vanished == ()
+
+
 def test_a_position_of_another_size_than_the_book_s_is_resized_and_nothing_is_rearmed_by_it():
     armed = an_open_trade(target_quantity=D("0.005"), target_id="t")
     found = examine(a_snapshot(positions=(a_position(quantity=D("0.005")),)), {"BTCUSDT": armed})
