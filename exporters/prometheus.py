@@ -40,7 +40,10 @@ _STATES = ("active", "warmup", "quarantined", "missing")
 _STREAMS = ("market", "public", "private")
 _PURPOSES = ("entry", "stop", "target", "trail", "close", OTHER)
 _EXITS = ("target", "trail", "stop", "policy", "manual", "liquidation", "external", OTHER)
-_DEAD = ("crash", "abandoned", "closed", "deadline", "unasked", "dropped", "stale", "overflow", "no sender", OTHER)
+_DEAD = (
+    "crash", "abandoned", "circuit", "closed", "deadline", "unasked", "dropped", "stale", "fenced", "overflow",
+    "no sender", OTHER,
+)  # fmt: skip
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LATE = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 90.0, 300.0, 900.0, 3600.0)

@@ -5,7 +5,7 @@ Sinks start first and sources last, so that stopping in reverse is the drain. Wh
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qt_actors.kernel import Backoff, ChildSpec, Policy, SupervisorSpec, ThreadRuntime, conflate
 from qt_actors.messages.market import QuotesUpdated
@@ -14,10 +14,17 @@ from qt_actors.messages.positions import AccountSnapshot, SnapshotRequested
 from qt_actors.messages.signals import MODELS
 from qt_actors.wiring import Edges, Outside, Wires
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qt_actors.kernel import Actor
+
 NEWEST: Final[dict[type, Policy]] = {
     kind: conflate(type) for kind in (QuotesUpdated, AccountSnapshot, Directive, SnapshotRequested)
 }
 """Of these only the newest counts."""
+PROMPT: Final[dict[str, Any]] = {"mailbox": NEWEST, "hang_after_ms": 10_000}
+"""Positions depend on them: hung is who is busy for 10 s, not the 30 s of the others."""
 QUICK: Final = Backoff(initial_ms=20, max_ms=2_000)
 """Those who hold positions are back before anything can happen to them."""
 
@@ -31,12 +38,12 @@ def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> 
     wires = Wires(runtime, outside, edges)
     wires.bind()
     venue = [
-        ChildSpec("gateway", wires.gateway, significant=True),
-        ChildSpec("account", wires.account, mailbox=_newest(SnapshotRequested), mailbox_max=8192),
+        _careful("gateway", wires.gateway, significant=True),
+        _careful("account", wires.account, mailbox=_newest(SnapshotRequested), mailbox_max=8192),
     ]
     if outside.serve is not None:
         venue.insert(0, ChildSpec("exchange", wires.exchange(outside.serve), shutdown_ms=4000))
-    models = tuple(ChildSpec(f"model-{n}", wires.model(n), hang_after_ms=30_000) for n in MODELS)
+    models = tuple(ChildSpec(f"model-{n}", wires.model(n)) for n in MODELS)
     return SupervisorSpec(
         "root",
         "rest_for_one",
@@ -45,7 +52,7 @@ def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> 
                 "ground",
                 "rest_for_one",
                 (
-                    ChildSpec("recorder", wires.recorder, significant=True, mailbox_max=50_000),
+                    _careful("recorder", wires.recorder, significant=True, mailbox_max=50_000),
                     ChildSpec("telemetry", wires.telemetry, mailbox=NEWEST, mailbox_max=20_000),
                 ),
             ),
@@ -54,8 +61,8 @@ def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> 
                 "trading",
                 "rest_for_one",
                 (
-                    ChildSpec("position-monitor", wires.position_monitor, mailbox=NEWEST, mailbox_max=8192),
-                    ChildSpec("executor", wires.executor, mailbox=NEWEST, mailbox_max=8192, hang_after_ms=10_000),
+                    _careful("position-monitor", wires.position_monitor, mailbox_max=8192, **PROMPT),
+                    _careful("executor", wires.executor, mailbox_max=8192, **PROMPT),
                 ),
                 backoff=QUICK,
             ),
@@ -63,7 +70,7 @@ def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> 
                 "judgement",
                 "rest_for_one",
                 (
-                    ChildSpec("governor", wires.governor, mailbox=NEWEST, hang_after_ms=10_000),
+                    _careful("governor", wires.governor, **PROMPT),
                     ChildSpec("orchestrator", wires.orchestrator, mailbox=NEWEST, retry_crashed=True),
                 ),
                 backoff=QUICK,
@@ -74,7 +81,7 @@ def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> 
                 (
                     ChildSpec("ensemble", wires.ensemble),
                     *models,
-                    ChildSpec("features", wires.features, hang_after_ms=30_000),
+                    ChildSpec("features", wires.features),
                     ChildSpec("regime", wires.regime),
                     ChildSpec("universe", wires.universe),
                 ),
@@ -87,6 +94,14 @@ def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> 
         intensity=3,
         period_ms=300_000,
     )
+
+
+def _careful(name: str, factory: Callable[[], Actor], **limits: Any) -> ChildSpec:
+    """Return the spec of one who handles orders, fills or limits.
+
+    No circuit against poison: an exit is never kept from it. Crashing on, it recovers from journal and exchange.
+    """
+    return ChildSpec(name, factory, poison=None, **limits)
 
 
 def _newest(*kinds: type) -> dict[type, Policy]:

@@ -24,7 +24,7 @@ from qt_actors.decisions.cover import cover_text
 from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
-from qt_actors.kernel import Clock, SupervisorSpec, ThreadRuntime
+from qt_actors.kernel import Clock, Guard, SupervisorSpec, ThreadRuntime
 from qt_actors.messages.positions import AccountSnapshot
 from qt_actors.messages.system import Drained, DrainRequested, MarketPaused
 from qt_actors.tree import supervision_tree
@@ -33,6 +33,8 @@ from qt_actors.wiring import Edges, Outside, open_edges
 __all__ = ["RunRequest", "StartError", "run_session"]
 LOG = logging.getLogger("qt")
 STOP_TIMEOUT_S: Final = 5.0
+LAST_RESORT: Final = Guard(exit_after_ms=30_000)
+"""Beyond repair and still here after this: the process ends all the same, for the runner to start it again."""
 DRAIN_TIMEOUT_S: Final = 3.0
 READY_TIMEOUT_S: Final = 60.0
 SAME_WISH_S: Final = 2.0
@@ -65,7 +67,7 @@ def run_session(settings: Settings, request: RunRequest) -> int:
             )
         except JournalError as error:
             raise StartError(str(error)) from None
-        runtime = ThreadRuntime(venue.clock, seed=request.seed, generation=generation)
+        runtime = ThreadRuntime(venue.clock, seed=request.seed, generation=generation, guard=LAST_RESORT)
         outside = _outside(settings, request, venue)
         edges = open_edges(outside)
         tree = _tree(runtime, outside, edges, venue)

@@ -15,11 +15,12 @@ from qt_actors.kernel.errors import (
 from qt_actors.kernel.faults import Chaos, Crash, CrashStart, Hang, InjectedCrash
 from qt_actors.kernel.messages import ActorState, DeadLetter, Down, Restart, TimerFired, Up
 from qt_actors.kernel.probe import Probe
-from qt_actors.kernel.restarts import Backoff
+from qt_actors.kernel.restarts import Backoff, Poison
 from qt_actors.kernel.rules import Policy, bounded, conflate, drop_oldest
 from qt_actors.kernel.scheduler import SimRuntime
 from qt_actors.kernel.spec import ChildSpec, SupervisorSpec
 from qt_actors.kernel.threads import ThreadRuntime
+from qt_actors.kernel.watchman import Guard
 
 __all__ = [
     "Actor",
@@ -36,10 +37,12 @@ __all__ = [
     "Down",
     "EscalationError",
     "Fenced",
+    "Guard",
     "Hang",
     "InjectedCrash",
     "KernelError",
     "MailboxFullError",
+    "Poison",
     "Policy",
     "Probe",
     "Restart",

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+COUNTED_MAX = 1024  # kinds of letters counted apart; further ones count as class "other"
+
+
 class DeadLetters:
     """Thread-safe; subscribers are called on the thread that produced the letter and must be quick."""
 
@@ -35,7 +38,10 @@ class DeadLetters:
         """Keep, count, tell. A failing subscriber is logged and harms nobody."""
         with self._lock:
             self._kept.append(letter)
-            self._counts[type(letter.message).__name__, letter.reason] += 1
+            kind = (type(letter.message).__name__, letter.reason)
+            if kind not in self._counts and len(self._counts) >= COUNTED_MAX:
+                kind = ("other", letter.reason)
+            self._counts[kind] += 1
             subscribers = tuple(self._subscribers)
         own, here.own = here.own, None  # what subscribers tell is nobody's, least of all a fenced zombie's
         try:

@@ -19,11 +19,13 @@ class Incarnation:
 
     __slots__ = (
         "actor",
+        "beat_since_s",
         "busy_since_s",
         "current",
         "ended",
         "failure",
         "fenced",
+        "fenced_s",
         "last_message",
         "mailbox",
         "number",
@@ -49,10 +51,12 @@ class Incarnation:
         self.current: Envelope | None = None
         self.last_message = ""
         self.busy_since_s: float | None = None
+        self.beat_since_s: float | None = None  # when its loop was asked for a sign of life it has not given yet
         self.started = False
         self.ended = False
         self.taking = False
         self.fenced = False
+        self.fenced_s = 0.0
         self.failure: BaseException | None = None
         self.thread_id: int | None = None
         self.timers: dict[str, Entry] = {}

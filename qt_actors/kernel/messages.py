@@ -28,16 +28,24 @@ class Up(msgspec.Struct, frozen=True):
 
 
 class Down(msgspec.Struct, frozen=True):
-    """The actor at `path` is not there: it stopped (`normal`), crashed, was abandoned, or has not started yet."""
+    """The actor at `path` is not there: it stopped (`normal`), crashed, was abandoned, or has not started yet.
+
+    `cured`: the class of message that it crashed on is kept from it now, so the crash costs no restart budget.
+    """
 
     path: str
     incarnation: int
     reason: str
     normal: bool = False
+    cured: bool = False
 
 
 class Stop(msgspec.Struct, frozen=True):
     """To one incarnation: end in order."""
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """To one incarnation: show that your loop still runs. Its inbox answers; no handler sees it."""
 
 
 class Restart(msgspec.Struct, frozen=True):
@@ -59,7 +67,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     `reason` is one of: crash (its handler raised), abandoned (its handler hung), closed (the actor has ended for
     good), deadline (it came too late), unasked (the asker gave up waiting), dropped (pushed out by a newer one), stale
     (addressed to an earlier incarnation), fenced (said by a superseded one), overflow (late arrival at a full mailbox),
-    no sender (a reply to nobody).
+    circuit (its class crashed the receiver again and again and is kept from it for a while), no sender (a reply to
+    nobody). `error` says why in a line, `stack` where: the end of the traceback of a crash.
     """
 
     path: str
@@ -68,13 +77,17 @@ class DeadLetter(msgspec.Struct, frozen=True):
     trace: str
     sender: str
     error: str = ""
+    stack: str = ""
 
 
 class ActorState(msgspec.Struct, frozen=True):
     """One line of the tree view.
 
     `kind` is supervisor or actor, `detail` the strategy or the class; `state` is idle, starting, up, stopping, backoff
-    or ended. `busy_ms` is real time since the current message was taken, 0 when waiting.
+    or ended. `busy_ms` is real time since the current message was taken, 0 when waiting. `mailbox_high` is the most
+    that ever waited: exact up to 8, above that up to an eighth too low, because counting each message would cost more.
+    `last_error_ms`: when `last_error` happened, UTC ms on the runtime's clock, 0 for never; `circuits`: classes of
+    messages that are kept from it now because it crashed on them; `zombies`: superseded incarnations that still run.
     """
 
     path: str
@@ -89,6 +102,10 @@ class ActorState(msgspec.Struct, frozen=True):
     last_message: str
     last_error: str
     statistics: Mapping[str, object]
+    mailbox_high: int = 0
+    last_error_ms: int = 0
+    circuits: tuple[str, ...] = ()
+    zombies: int = 0
 
 
 class Envelope(msgspec.Struct, gc=False, eq=False):

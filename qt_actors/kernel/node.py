@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qt_actors.kernel.circuits import Circuits
 from qt_actors.kernel.errors import EscalationError
 from qt_actors.kernel.messages import ActorState, Down, Up
 from qt_actors.kernel.spec import ChildSpec, SupervisorSpec
@@ -27,9 +28,16 @@ class Node:
         self.live: Incarnation | None = None
         self.state = "idle"
         self.last_error = ""
+        self.last_error_ms = 0
+        self.circuits = Circuits(spec.poison)
         self.latest: Up | Down = Down(path, 0, "not started")
 
-    def describe(self, busy_ms: int) -> ActorState:
+    def fails(self, error: str, now_ms: int) -> None:
+        """Remember what was wrong last, and when."""
+        self.last_error = error
+        self.last_error_ms = now_ms
+
+    def describe(self, busy_ms: int, real_ms: int, zombies: int) -> ActorState:
         """The line of the tree view; an actor whose `statistics` fail shows that error instead."""
         own = self.live
         actor = own.actor if own is not None else None
@@ -55,6 +63,10 @@ class Node:
             last_message=own.last_message if own is not None else "",
             last_error=self.last_error,
             statistics=statistics,
+            mailbox_high=self.mailbox.high,
+            last_error_ms=self.last_error_ms,
+            circuits=self.circuits.open_now(real_ms),
+            zombies=zombies,
         )
 
 

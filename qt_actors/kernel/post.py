@@ -13,7 +13,7 @@ from qt_actors.kernel.address import Address
 from qt_actors.kernel.dead_letters import DeadLetters
 from qt_actors.kernel.errors import Fenced, KernelError, MailboxFullError
 from qt_actors.kernel.mailbox import Mailbox
-from qt_actors.kernel.messages import DeadLetter, Envelope, TimerFired
+from qt_actors.kernel.messages import Beat, DeadLetter, Envelope, TimerFired
 from qt_actors.kernel.watches import Watches
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from qt_actors.kernel.incarnation import Incarnation
     from qt_actors.kernel.node import Node
     from qt_actors.kernel.timers import Entry
+
+
+TIMERS_MAX = 4096  # of one incarnation, waiting at the same time
+PATHS_MAX = 16_384  # addresses of one runtime
 
 
 class Post(ABC):
@@ -72,6 +76,9 @@ class Post(ABC):
         with self._lock:
             found = self._mailboxes.get(path)
             if found is None:
+                if len(self._mailboxes) >= PATHS_MAX:
+                    msg = f"{path}: no more than {PATHS_MAX} addresses; do paths vary without end?"
+                    raise KernelError(msg)
                 found = self._mailboxes[path] = Mailbox(path, partial(self.bury, path))
             return found
 
@@ -108,6 +115,9 @@ class Post(ABC):
             msg = f"{own.path}: timer {key!r} after {delay_ms} ms; allowed is any number from 0"
             raise KernelError(msg)
         self.disarm(own, key)
+        if len(own.timers) >= TIMERS_MAX:
+            msg = f"{own.path}: {TIMERS_MAX} timers wait, {key!r} is one too many; do its keys vary without end?"
+            raise KernelError(msg)
         if not own.ended and not own.fenced:
             delay_s = delay_ms / 1000 if real else self._clock_delay_s(delay_ms)
             own.timers[key] = self._plan(delay_s, partial(self._fire, own, key, trace))
@@ -132,6 +142,9 @@ class Post(ABC):
         if envelope.incarnation not in {0, own.number}:
             if not envelope.system:
                 self.bury(own.path, envelope, "stale")
+            return True
+        if envelope.message.__class__ is Beat:
+            own.beat_since_s = None
             return True
         if envelope.deadline_ms is not None and self.clock.now_ms() > envelope.deadline_ms:
             self.bury(own.path, envelope, "deadline")
@@ -175,13 +188,13 @@ class Post(ABC):
         if answer is not None and not answer.settled and not answer.deferred:
             answer.fail(f"{own.path} handled {type(envelope.message).__name__} without an answer")
 
-    def bury(self, path: str, envelope: Envelope, reason: str, error: str = "") -> None:
+    def bury(self, path: str, envelope: Envelope, reason: str, error: str = "", stack: str = "") -> None:
         """Make a dead letter of it."""
         if envelope.answer is not None:
             name = type(envelope.message).__name__
             envelope.answer.fail(f"{path}: {name} became a dead letter: {reason} {error}".rstrip())
         self.dead_letters.add(
-            DeadLetter(path, envelope.message, reason, self.trace_of(envelope), envelope.sender, error)
+            DeadLetter(path, envelope.message, reason, self.trace_of(envelope), envelope.sender, error, stack)
         )
 
     @abstractmethod

@@ -1,4 +1,8 @@
-"""Pure: how often a child may be restarted and how long it waits (OTP's restart intensity, Pekko's backoff)."""
+"""Pure: how often a child may be restarted and how long it waits (OTP's restart intensity, Pekko's backoff).
+
+And when it is the message that is broken, not the actor: a circuit keeps a class of messages from an actor that crashes
+on it again and again, instead of letting it use up the restart budget of everybody beside it.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +59,8 @@ def restart_verdict(
     budget: Budget,
     backoff: Backoff,
     draw: float,
+    *,
+    counts: bool = True,
 ) -> RestartAfter | BudgetExceeded:
     """What follows a failure at `now_ms`.
 
@@ -66,8 +72,11 @@ def restart_verdict(
         budget: failures allowed in a sliding window.
         backoff: how the delay grows.
         draw: in [0, 1), for the jitter.
+        counts: False when the cause has been taken away (a circuit has opened): no failure against the budget.
     """
-    recent = (*(at_ms for at_ms in failures_ms if at_ms > now_ms - budget.period_ms), now_ms)
+    recent = tuple(at_ms for at_ms in failures_ms if at_ms > now_ms - budget.period_ms)
+    if counts:
+        recent = (*recent, now_ms)
     if len(recent) > budget.intensity:
         return BudgetExceeded(len(recent), budget.period_ms)
     if healthy_ms >= backoff.reset_after_ms:
@@ -80,3 +89,35 @@ def slowest_exhaustion_ms(budget: Budget, backoff: Backoff) -> int:
     growing = min(budget.intensity, _STREAK_MAX)
     rest = budget.intensity - growing
     return sum(backoff.delay_ms(streak, 1.0) for streak in range(growing)) + rest * backoff.delay_ms(_STREAK_MAX, 1.0)
+
+
+class Poison(msgspec.Struct, frozen=True):
+    """A circuit opens at the `crashes_max`-th crash on one class of message within `period_ms`; real milliseconds.
+
+    It stays open for `open_ms`, twice as long at each further opening, `open_max_ms` at most. After it has closed the
+    first crash opens it again, until `open_max_ms` went by without one.
+    """
+
+    crashes_max: int = 3
+    period_ms: int = 60_000
+    open_ms: int = 60_000
+    open_max_ms: int = 600_000
+
+
+class PoisonRecord(msgspec.Struct, frozen=True):
+    """What is remembered of the crashes on one class of message; open until `open_until_ms` (exclusive)."""
+
+    crashes_ms: tuple[int, ...] = ()
+    openings: int = 0
+    open_until_ms: int = 0
+
+
+def poison_record(before: PoisonRecord, now_ms: int, limits: Poison) -> PoisonRecord:
+    """The record after one more crash at `now_ms` (monotonic); by it the circuit opens if `open_until_ms` is later."""
+    on_probation = before.openings > 0 and now_ms < before.open_until_ms + limits.open_max_ms
+    openings = before.openings if on_probation else 0
+    recent = (*(at_ms for at_ms in before.crashes_ms if at_ms > now_ms - limits.period_ms), now_ms)
+    if not on_probation and len(recent) < limits.crashes_max:
+        return PoisonRecord(recent)
+    lasts_ms = min(limits.open_max_ms, limits.open_ms * 2 ** min(openings, _STREAK_MAX))
+    return PoisonRecord((), openings + 1, now_ms + lasts_ms)

@@ -64,13 +64,17 @@ _REFUSED = Admission(refused=True)
 
 
 class Rule(ABC):
-    """One policy in one mailbox. All methods but `taken` are called under the mailbox's lock."""
+    """One policy in one mailbox. `admit` and `returned` are called under the mailbox's lock."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
+    def key_of(self, _envelope: Envelope) -> Hashable:
+        """What conflates messages; asked before the lock is taken."""
+        return None
+
     @abstractmethod
-    def admit(self, envelope: Envelope) -> Admission:
+    def admit(self, envelope: Envelope, key: Hashable) -> Admission:
         """Make room for a new message."""
 
     @abstractmethod
@@ -78,7 +82,7 @@ class Rule(ABC):
         """What the reader gets for what it found in the queue; None when that has been dropped meanwhile."""
 
     @abstractmethod
-    def returned(self, envelope: Envelope) -> Envelope | None:
+    def returned(self, envelope: Envelope, key: Hashable) -> Envelope | None:
         """What to queue in front for a message that comes back; None when a newer one has replaced it."""
 
 
@@ -90,7 +94,7 @@ class Bounded(Rule):
         self._sent = 0
         self._taken = 0
 
-    def admit(self, envelope: Envelope) -> Admission:
+    def admit(self, envelope: Envelope, _key: Hashable) -> Admission:
         """Queue it, or refuse."""
         if self._sent - self._taken >= self.limit:
             return _REFUSED
@@ -102,7 +106,7 @@ class Bounded(Rule):
         self._taken += 1
         return queued
 
-    def returned(self, envelope: Envelope) -> Envelope:
+    def returned(self, envelope: Envelope, _key: Hashable) -> Envelope:
         """Itself."""
         self._sent += 1
         return envelope
@@ -115,7 +119,7 @@ class Window(Rule):
         super().__init__(limit)
         self._waiting: deque[Envelope] = deque()
 
-    def admit(self, envelope: Envelope) -> Admission:
+    def admit(self, envelope: Envelope, _key: Hashable) -> Admission:
         """Queue it; the oldest goes."""
         oldest = None
         if len(self._waiting) >= self.limit:
@@ -134,7 +138,7 @@ class Window(Rule):
             return None
         return queued
 
-    def returned(self, envelope: Envelope) -> Envelope:
+    def returned(self, envelope: Envelope, _key: Hashable) -> Envelope:
         """Itself."""
         self._waiting.appendleft(envelope)
         return envelope
@@ -162,9 +166,12 @@ class Newest(Rule):
         self._key = key
         self._cells: dict[Hashable, Cell] = {}
 
-    def admit(self, envelope: Envelope) -> Admission:
+    def key_of(self, envelope: Envelope) -> Hashable:
+        """The message's key, by the receiver's function."""
+        return self._key(envelope.message)
+
+    def admit(self, envelope: Envelope, key: Hashable) -> Admission:
         """Replace the one of its key, or queue a stand-in."""
-        key = self._key(envelope.message)
         cell = self._cells.get(key)
         if cell is None:
             if len(self._cells) >= self.limit and not self._forget_idle():
@@ -188,9 +195,9 @@ class Newest(Rule):
         except IndexError:
             return None
 
-    def returned(self, envelope: Envelope) -> Envelope | None:
+    def returned(self, envelope: Envelope, key: Hashable) -> Envelope | None:
         """The message, unless a newer one of its key waits."""
-        cell = self._cells.get(self._key(envelope.message))
+        cell = self._cells.get(key)
         if cell is None or cell.newest:
             return None
         cell.newest.append(envelope)
@@ -214,3 +221,24 @@ class Newest(Rule):
         for key in idle:
             del self._cells[key]
         return bool(idle)
+
+
+class Blocked(Rule):
+    """Stands in for the rule of a class (`inner`; None: it had none) while its circuit is open."""
+
+    def __init__(self, inner: Rule | None, is_open: Callable[[], bool]) -> None:
+        super().__init__(0)
+        self.inner = inner
+        self.is_open = is_open
+
+    def admit(self, _envelope: Envelope, _key: Hashable) -> Admission:
+        """Never: the mailbox buries such messages before it asks."""
+        return _REFUSED
+
+    def taken(self, queued: Envelope) -> Envelope:
+        """Itself."""
+        return queued
+
+    def returned(self, envelope: Envelope, _key: Hashable) -> Envelope:
+        """Itself."""
+        return envelope

@@ -6,12 +6,13 @@ import logging
 import threading
 import traceback
 from abc import abstractmethod
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from qt_actors.kernel.actor import Actor, Inbox
 from qt_actors.kernel.errors import EscalationError, Fenced, KernelError
 from qt_actors.kernel.incarnation import Incarnation, here
-from qt_actors.kernel.messages import Down, Envelope, GiveUp, Stop, Up
+from qt_actors.kernel.messages import Beat, Down, Envelope, GiveUp, Stop, Up
 from qt_actors.kernel.node import Node, summary
 from qt_actors.kernel.post import Post
 from qt_actors.kernel.spec import ChildSpec, SupervisorSpec
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from qt_actors.kernel.messages import ActorState
 
 logger = logging.getLogger(__name__)
+
+STACK_CHARS_MAX = 4_000  # of a crash's traceback, kept with its dead letter
 
 
 class Failure(threading.Event):
@@ -46,10 +49,11 @@ class Runtime(Post):
         super().__init__(clock, seed=seed, generation=generation)
         self.failed = Failure()
         self.stopping = False
-        self._abandoned_max = abandoned_max
+        self.abandoned_max = abandoned_max
         self._root: str | None = None
         self._abandoned: dict[Incarnation, str] = {}
         self._stuck: set[Incarnation] = set()
+        self._stop_by_s: float | None = None
 
     # For everybody
 
@@ -68,7 +72,11 @@ class Runtime(Post):
 
     def tree(self) -> tuple[ActorState, ...]:
         """Every actor of the tree, in start order; from any thread."""
-        return tuple(node.describe(self.busy_ms(node.path)) for node in self._nodes.values())
+        real_ms = self.real_ms()
+        zombies = Counter(own.path for own in tuple(self._abandoned))
+        return tuple(
+            node.describe(self.busy_ms(node.path), real_ms, zombies[node.path]) for node in self._nodes.values()
+        )
 
     def abandoned(self) -> tuple[tuple[str, int, str], ...]:
         """(path, incarnation, why) of superseded incarnations whose threads have not ended yet."""
@@ -82,7 +90,8 @@ class Runtime(Post):
     def stop(self, timeout_s: float) -> bool:
         """Stop in reverse order, each actor after what was already queued for it; then abandon who is left.
 
-        Returns True when everybody ended in order and in time.
+        Each may take its `shutdown_ms`, but never more than half of the time that is left: whoever is stuck on the way
+        cannot take the journal's time. Returns True when everybody ended in order and in time.
         """
 
     @abstractmethod
@@ -127,8 +136,8 @@ class Runtime(Post):
             return None
         self._stuck.add(own)
         logger.error("%s#%d abandoned: %s%s", path, own.number, reason, where)
-        if len(self._stuck) > self._abandoned_max:
-            self._beyond_repair(f"{len(self._stuck)} abandoned actors are stuck, allowed are {self._abandoned_max}")
+        if len(self._stuck) > self.abandoned_max:
+            self.beyond_repair(f"{len(self._stuck)} abandoned actors are stuck, allowed are {self.abandoned_max}")
         return where
 
     def _fence_off(self, own: Incarnation, reason: str) -> bool:
@@ -138,7 +147,8 @@ class Runtime(Post):
                 return False
             node.live = None
             node.epoch += 1
-            node.last_error = reason
+            node.fails(reason, self.clock.now_ms())
+            own.fenced_s = self.monotonic_s()
             self._abandoned[own] = reason
             self._part(own)
             self._absent(node, Down(own.path, own.number, reason))
@@ -155,6 +165,25 @@ class Runtime(Post):
         since_s = own.busy_since_s if own is not None else None
         return 0 if since_s is None else max(0, int((self.monotonic_s() - since_s) * 1000))
 
+    def silent_ms(self, path: str) -> int:
+        """For how long the loop of `path` owes a sign of life; 0 when it owed none, and it is asked for one now."""
+        own = self._nodes[path].live
+        if own is None:
+            return 0
+        now_s, since_s = self.monotonic_s(), own.beat_since_s
+        if since_s is not None:
+            return max(0, int((now_s - since_s) * 1000))
+        own.beat_since_s = now_s
+        number = self.next_number()
+        own.mailbox.offer_system(Envelope(Beat(), number, number, 0, "", incarnation=own.number, system=True))
+        return 0
+
+    def shutdown_ms(self, spec: ChildSpec) -> float:
+        """How long this child may take to stop: when all must stop, no more than half of what is left."""
+        if self._stop_by_s is None:
+            return spec.shutdown_ms
+        return min(spec.shutdown_ms, max(0.0, self._stop_by_s - self.monotonic_s()) * 1000 / 2)
+
     def show(self, path: str, state: str) -> None:
         """Remember a child's state for the tree view."""
         self._nodes[path].state = state
@@ -166,7 +195,7 @@ class Runtime(Post):
     def supervisor_gives_up(self, path: str, reason: str) -> None:
         """At the root this is the end: `failed` is set before the children are stopped in order."""
         if path == self._root:
-            self._nodes[path].last_error = reason
+            self._nodes[path].fails(reason, self.clock.now_ms())
             self.failed.report(f"{path} gives up: {reason}")
 
     def report_up(self, own: Incarnation) -> None:
@@ -248,19 +277,22 @@ class Runtime(Post):
             return
         failure = own.failure
         error = "" if failure is None else summary(failure)
+        details = ""
         if failure is not None and not isinstance(failure, EscalationError):
             details = "".join(traceback.format_exception(failure))
             handled = f" handling {type(own.current.message).__name__}" if own.current is not None else ""
             trace = f" trace={self.trace_of(own.current)}" if own.current is not None else ""
             logger.error("%s#%d crashed%s%s: %s\n%s", own.path, own.number, handled, trace, error, details)
+        cured = False
         if own.current is not None and failure is not None and not own.current.system:
-            self._unfinished(own, own.current, "crash", error)
+            cured = self._unfinished(own, own.current, "crash", error, details[-STACK_CHARS_MAX:])
         own.current = None
-        down = Down(own.path, own.number, error or "stopped", normal=failure is None)
+        down = Down(own.path, own.number, error or "stopped", normal=failure is None, cured=cured)
         with self._lock:
             node = self._nodes[own.path]
             node.live = None
-            node.last_error = error or node.last_error
+            if error:
+                node.fails(error, self.clock.now_ms())
             self._absent(node, down)
         if own.spec.supervises:
             self._abandon_below(own.path)
@@ -272,12 +304,22 @@ class Runtime(Post):
             self.failed.report(f"{own.path}: {error}")
         self._root_down()
 
-    def _unfinished(self, own: Incarnation, envelope: Envelope, reason: str, error: str) -> None:
+    def _unfinished(self, own: Incarnation, envelope: Envelope, reason: str, error: str, stack: str = "") -> bool:
+        """What becomes of the message whose handler did not end; True when its class is kept away from now on."""
         if own.spec.retry_crashed and envelope.attempts == 0 and not envelope.incarnation:
             envelope.attempts += 1
             own.mailbox.put_back(envelope)
         else:
-            self.bury(own.path, envelope, reason, error)
+            self.bury(own.path, envelope, reason, error, stack)
+        if envelope.own:  # timers and news of others belong to the actor: it is at fault itself
+            return False
+        kind, circuits = envelope.message.__class__, self._nodes[own.path].circuits
+        open_ms = circuits.crashed_on(kind, self.real_ms())
+        if not open_ms:
+            return False
+        logger.error("%s: %s crashes it again and again, kept from it for %d ms", own.path, kind.__name__, open_ms)
+        own.mailbox.block(kind, lambda: circuits.is_open(kind, self.real_ms()))
+        return True
 
     def _part(self, own: Incarnation) -> None:
         """Drop what belongs to an incarnation: timers and watches."""
@@ -297,7 +339,8 @@ class Runtime(Post):
             if node.path.startswith(f"{path}/") and own is not None and self._fence_off(own, "its supervisor is gone"):
                 node.state = "idle"
 
-    def _beyond_repair(self, reason: str) -> None:
+    def beyond_repair(self, reason: str) -> None:
+        """Report it to `main`, and let the root stop everything in order, if it still can."""
         self.failed.report(reason)
         if self._root is not None:
             self._tell_supervisor(self._root, GiveUp(reason))

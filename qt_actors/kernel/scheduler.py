@@ -173,6 +173,7 @@ class SimRuntime(Runtime):
         Returns True when everybody ended in order and in (virtual) time.
         """
         self.stopping = True
+        self._stop_by_s = self.monotonic_s() + timeout_s
         root = self._nodes[self._root].live if self._root is not None else None
         if root is not None:
             self.request_stop(root.path, root.number)

@@ -9,7 +9,7 @@ import msgspec
 
 from qt_actors.kernel.actor import Actor
 from qt_actors.kernel.errors import SpecError
-from qt_actors.kernel.restarts import Backoff, Budget, slowest_exhaustion_ms
+from qt_actors.kernel.restarts import Backoff, Budget, Poison, slowest_exhaustion_ms
 from qt_actors.kernel.rules import Policy
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ class ChildSpec(msgspec.Struct, frozen=True):
 
     `factory` makes a fresh actor for each start, on the new actor's own thread. permanent children are always
     restarted, transient ones after a failure only, temporary ones never. When a `significant` child ends without being
-    restarted, its supervisor ends too. `hang_after_ms`: busy with one message for longer means abandoned and replaced;
-    None: never. `retry_crashed`: the message whose handler crashed is delivered once more (idempotent handlers only),
-    else it is a dead letter at once. `mailbox` holds policies by message class, `mailbox_max` bounds the rest together.
-    Supervisors take their children's time: `shutdown_ms`, `start_timeout_ms` and `hang_after_ms` do not bind them.
+    restarted, its supervisor ends too. `hang_after_ms`: busy with one message, or idle without a sign of life, for
+    longer means abandoned and replaced; None: never. `retry_crashed`: the message whose handler crashed is delivered
+    once more (idempotent handlers only), else it is a dead letter at once. `poison`: when a class of messages that
+    crashes the actor is kept from it; None: never, each crash counts. `mailbox` holds policies by message class,
+    `mailbox_max` bounds the rest together. Supervisors take their children's time: `shutdown_ms` and `start_timeout_ms`
+    do not bind them.
     """
 
     id: str
@@ -93,11 +95,12 @@ class ChildSpec(msgspec.Struct, frozen=True):
     restart: Literal["permanent", "transient", "temporary"] = "permanent"
     shutdown_ms: int = 2_000
     start_timeout_ms: int = 30_000
-    hang_after_ms: int | None = None
+    hang_after_ms: int | None = 30_000
     mailbox: dict[type, Policy] = {}
     mailbox_max: int = 1024
     significant: bool = False
     retry_crashed: bool = False
+    poison: Poison | None = Poison()
 
     def __post_init__(self) -> None:
         _check_id(self.id)

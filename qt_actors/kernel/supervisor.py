@@ -37,6 +37,7 @@ class _Child:
         self.incarnation = 0
         self.not_before_ms = 0
         self.streak = 0
+        self.may_stop_ms = 0.0
         self.up_since_ms: int | None = None
         self.recycle = False  # must be stopped and started again
 
@@ -59,11 +60,14 @@ class Supervisor(Actor):
         self._draining = False
         self._gives_up: str | None = None
         limits = [child.spec.hang_after_ms for child in self._children if child.spec.hang_after_ms is not None]
-        self._watchdog_ms = max(10, min(limits) // 4) if limits else None
+        self._watchdog_ms = max(10, min(limits) // 4) if limits else 0
+        self._watch_at_ms = 0
+        self._looked_late = False
 
     def on_start(self) -> None:
         """Start the first child; the others follow as their predecessors come up."""
-        if self._watchdog_ms is not None:
+        if self._watchdog_ms:
+            self._watch_at_ms = self._runtime.real_ms() + self._watchdog_ms
             self.timer("watchdog", self._watchdog_ms, real=True)
         self._advance()
 
@@ -91,8 +95,8 @@ class Supervisor(Actor):
         match message:
             case Up(path, incarnation):
                 self._child_up(self._by_path[path], incarnation)
-            case Down(path, incarnation, reason, normal):
-                self._child_down(self._by_path[path], incarnation, reason, normal=normal)
+            case Down(path, incarnation, reason, normal, cured):
+                self._child_down(self._by_path[path], incarnation, reason, normal=normal, cured=cured)
             case Stop():
                 self._closing = True
                 self._draining = self._own.runtime.stopping
@@ -113,7 +117,9 @@ class Supervisor(Actor):
         self.cancel_timer(f"overdue {child.path}")
         self._advance()
 
-    def _child_down(self, child: _Child, incarnation: int, reason: str, *, normal: bool) -> None:
+    def _child_down(
+        self, child: _Child, incarnation: int, reason: str, *, normal: bool = False, cured: bool = False
+    ) -> None:
         if incarnation != child.incarnation or child.state not in LIVE:
             return
         self.cancel_timer(f"overdue {child.path}")
@@ -124,7 +130,7 @@ class Supervisor(Actor):
         elif child.spec.restart == "temporary" or (child.spec.restart == "transient" and normal):
             self._ended(child, reason, normal=normal)
         else:
-            self._failed(child, reason)
+            self._failed(child, reason, cured=cured)
         self._advance()
 
     def _ended(self, child: _Child, reason: str, *, normal: bool) -> None:
@@ -136,7 +142,7 @@ class Supervisor(Actor):
         if not normal:
             self._give_up(f"{child.path} is significant and has ended: {reason}")
 
-    def _failed(self, child: _Child, reason: str) -> None:
+    def _failed(self, child: _Child, reason: str, *, cured: bool = False) -> None:
         if self._closing:
             return
         now_ms = self._runtime.real_ms()
@@ -150,6 +156,7 @@ class Supervisor(Actor):
             self._spec.budget,
             self._spec.backoff,
             self.random.random(),
+            counts=not cured,
         )
         if isinstance(verdict, BudgetExceeded):
             self._give_up(
@@ -210,7 +217,8 @@ class Supervisor(Actor):
             if child.state in {STARTING, UP} and (self._closing or child.recycle):
                 self._become(child, STOPPING)
                 if not child.spec.supervises:
-                    self.timer(f"overdue {child.path}", child.spec.shutdown_ms, real=True)
+                    child.may_stop_ms = self._runtime.shutdown_ms(child.spec)
+                    self.timer(f"overdue {child.path}", child.may_stop_ms, real=True)
                 self._runtime.request_stop(child.path, child.incarnation, drain=self._draining)
                 if one_by_one:
                     return True
@@ -255,25 +263,33 @@ class Supervisor(Actor):
     def _overdue(self, path: str) -> None:
         child = self._by_path[path]
         if child.state == STOPPING:
-            self._abandon(child, f"did not stop within {child.spec.shutdown_ms} ms")
+            self._abandon(child, f"did not stop within {child.may_stop_ms:.0f} ms")
         elif child.state == STARTING:
             self._abandon(child, f"did not start within {child.spec.start_timeout_ms} ms")
 
     def _look_for_hangs(self) -> None:
+        now_ms = self._runtime.real_ms()
+        late, self._watch_at_ms = now_ms - self._watch_at_ms > self._watchdog_ms, now_ms + self._watchdog_ms
+        # Who looks late was not running itself, nor was anybody else (SIGSTOP, no CPU): that is nobody's hang. Late
+        # twice in a row counts, for a thread that keeps the interpreter to itself makes its own watchdog late.
+        self._looked_late = late and not self._looked_late
         for child in self._children:
             limit_ms = child.spec.hang_after_ms
             if limit_ms is None or child.state != UP:
                 continue
-            busy_ms = self._runtime.busy_ms(child.path)
+            busy_ms, silent_ms = self._runtime.busy_ms(child.path), self._runtime.silent_ms(child.path)
+            if self._looked_late:
+                continue
             if busy_ms > limit_ms:
                 self._abandon(child, f"hangs: busy for {busy_ms} ms, allowed are {limit_ms}")
-        if self._watchdog_ms is not None:
-            self.timer("watchdog", self._watchdog_ms, real=True)
+            elif silent_ms > limit_ms:
+                self._abandon(child, f"is dead: idle, but no sign of life for {silent_ms} ms, allowed are {limit_ms}")
+        self.timer("watchdog", self._watchdog_ms, real=True)
 
     def _abandon(self, child: _Child, reason: str) -> None:
         where = self._runtime.abandon(child.path, child.incarnation, reason)
         if where is not None:  # else it has just ended by itself: its Down is on its way
-            self._child_down(child, child.incarnation, f"{reason}{where}", normal=False)
+            self._child_down(child, child.incarnation, f"{reason}{where}")
 
     def _become(self, child: _Child, state: str) -> None:
         child.state = state

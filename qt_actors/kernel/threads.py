@@ -17,8 +17,10 @@ from qt_actors.kernel.answers import Answer
 from qt_actors.kernel.clocks import Clock, WallClock
 from qt_actors.kernel.errors import Fenced
 from qt_actors.kernel.incarnation import Incarnation, here
+from qt_actors.kernel.node import summary
 from qt_actors.kernel.runtime import Runtime
 from qt_actors.kernel.timers import Entry, Schedule
+from qt_actors.kernel.watchman import Guard, Watchman
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,7 @@ class ThreadRuntime(Runtime):
         timer_floor_ms: on a clock faster than real time no timer fires sooner than this (real ms), or than its own
             delay if that is shorter still: a 10 s cycle at speed 3600 fires every 100 ms, not every 2.8 ms.
         abandoned_max: more stuck threads than this and the process is beyond repair.
+        guard: what else puts it beyond repair, and when the process is ended by force.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class ThreadRuntime(Runtime):
         generation: int = 1,
         timer_floor_ms: int = 100,
         abandoned_max: int = 3,
+        guard: Guard = Guard(),  # noqa: B008 -- frozen
     ) -> None:
         super().__init__(clock or WallClock(), seed=seed, generation=generation, abandoned_max=abandoned_max)
         self._timer_floor_ms = timer_floor_ms
@@ -55,6 +59,7 @@ class ThreadRuntime(Runtime):
         self._planned = threading.Condition()
         self._timekeeper: threading.Thread | None = None
         self._closed = False
+        self._watchman = Watchman(self, guard)
         self._ready = threading.Event()
         self._stopped = threading.Event()
 
@@ -76,7 +81,7 @@ class ThreadRuntime(Runtime):
         Returns True when everybody ended in order and in time.
         """
         self._only_outside("stop")
-        deadline_s = self.monotonic_s() + timeout_s
+        deadline_s = self._stop_by_s = self.monotonic_s() + timeout_s
         self.stopping = True
         root = self._nodes[self._root].live if self._root is not None else None
         if root is not None:
@@ -84,6 +89,7 @@ class ThreadRuntime(Runtime):
         in_time = self._root is None or self._stopped.wait(timeout_s)
         self._leave()
         self._close_all()
+        self._watchman.close()
         with self._planned:
             self._closed = True
             self._planned.notify()
@@ -113,6 +119,7 @@ class ThreadRuntime(Runtime):
     def _open(self) -> None:
         self._timekeeper = threading.Thread(target=self._watch_the_clock, name="timers", daemon=True)
         self._timekeeper.start()
+        self._watchman.start()
 
     def _enlist(self, own: Incarnation) -> None:
         wakeup = self._wakeups[own] = SimpleQueue()
@@ -180,7 +187,38 @@ class ThreadRuntime(Runtime):
                         break
                     due_s = self._schedule.next_due_s()
                     self._planned.wait(None if due_s is None else max(0.0, due_s - self.monotonic_s()))
-            entry.fire(entry)
+            try:
+                entry.fire(entry)
+            except Exception as error:
+                logger.exception("a timer failed to fire")
+                self.beyond_repair(f"a timer failed to fire: {summary(error)}")
+
+    # For the watchman
+
+    def timers_fault(self, late_ms: int) -> str:
+        """What keeps timers from firing; empty when nothing does."""
+        keeper = self._timekeeper
+        if keeper is None or self._closed:
+            return ""
+        if not keeper.is_alive():
+            return "the thread of the timers has ended"
+        if not self._planned.acquire(timeout=late_ms / 1000):
+            return f"the timers have been locked for {late_ms} ms"
+        try:
+            due_s = self._schedule.next_due_s()
+        finally:
+            self._planned.release()
+        late_s = 0.0 if due_s is None else self.monotonic_s() - due_s
+        return f"the timers are {late_s * 1000:.0f} ms late" if late_s * 1000 > late_ms else ""
+
+    def root_silent_ms(self) -> int:
+        """For how long the root owes a sign of life."""
+        return 0 if self._root is None else self.silent_ms(self._root)
+
+    def zombies(self, after_ms: int) -> tuple[str, ...]:
+        """Superseded incarnations that still run `after_ms` later."""
+        before_s = self.monotonic_s() - after_ms / 1000
+        return tuple(f"{own.path}#{own.number}" for own in tuple(self._abandoned) if own.fenced_s <= before_s)
 
     def _where(self, own: Incarnation) -> str:
         frame = sys._current_frames().get(own.thread_id or 0)  # noqa: SLF001 -- the documented way to see a stuck thread

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from qt_actors.kernel.errors import KernelError
 from qt_actors.kernel.messages import Down, Envelope, Up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qt_actors.kernel.incarnation import Incarnation
+
+
+WATCHED_MAX = 1024  # by one incarnation
 
 
 class Watches:
@@ -24,6 +28,9 @@ class Watches:
 
     def add(self, watcher: Incarnation, path: str, latest: Up | Down | None) -> None:
         """Tell `watcher` what `path` is now (`latest`; None: it is outside the tree), and each change from now on."""
+        if len(watcher.watched) >= WATCHED_MAX and path not in watcher.watched:
+            msg = f"{watcher.path} watches {WATCHED_MAX} others, {path} is one too many"
+            raise KernelError(msg)
         with self._lock:
             self._watchers.setdefault(path, {})[watcher] = None
             watcher.watched.add(path)

@@ -220,7 +220,7 @@ def test_backoff_grows_and_no_restart_comes_before_it():
     runtime = SimRuntime(seed=5)
     probe = Probe(runtime, "out")
     slow = Backoff(initial_ms=1_000, max_ms=3_000, jitter=0.0)
-    begin(runtime, SupervisorSpec("root", children=(worker(runtime, "a"),), intensity=10, backoff=slow))
+    begin(runtime, SupervisorSpec("root", children=(worker(runtime, "a", poison=None),), intensity=10, backoff=slow))
     hear(probe, 1)
     for delay_ms in (1_000, 2_000, 3_000, 3_000):
         runtime.address("root/a").tell(crash)

@@ -325,6 +325,7 @@ def test_no_message_is_lost_among_crashes_and_many_senders():
         "totals",
         lambda: Totals(heard, newest, done),
         mailbox={Quote: conflate("symbol"), Note: drop_oldest(50), Command: bounded(100_000)},
+        poison=None,
     )
     runtime.start(SupervisorSpec("root", children=(child,), intensity=10_000, period_ms=10**9, backoff=Backoff(0, 0)))
     address, mailbox = runtime.address("root/totals"), runtime.mailbox("root/totals")

@@ -22,6 +22,7 @@ from qt_actors.kernel import (
     CrashStart,
     Hang,
     KernelError,
+    Poison,
     Restart,
     SimRuntime,
     SupervisorSpec,
@@ -99,6 +100,7 @@ class Passer(Actor):
                 pass
 
 
+BRIEF = Poison(open_ms=200, open_max_ms=400)
 FORGIVING = Backoff(initial_ms=10, max_ms=200, jitter=0.5)
 
 
@@ -116,6 +118,7 @@ def world(runtime: SimRuntime, *, intensity: int = 10**6) -> Ledger:
                 hang_after_ms=500,
                 start_timeout_ms=1_000,
                 mailbox={Price: conflate(lambda _price: "all")},
+                poison=BRIEF,
             ),
             ChildSpec("source", lambda: Source(ledger, middle), hang_after_ms=500),
         ),
@@ -126,7 +129,7 @@ def world(runtime: SimRuntime, *, intensity: int = 10**6) -> Ledger:
     tree = SupervisorSpec(
         "root",
         "rest_for_one",
-        (ChildSpec("store", lambda: Passer(ledger, None), hang_after_ms=500), line),
+        (ChildSpec("store", lambda: Passer(ledger, None), hang_after_ms=500, poison=BRIEF), line),
         intensity=10**6,
         period_ms=10**9,
         backoff=FORGIVING,

@@ -52,7 +52,7 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
 def begin(runtime: Runtime) -> tuple[Probe, Address]:
     probe = Probe(runtime, "out")
     out = runtime.address("out")
-    child = ChildSpec("timed", lambda: Timed(out))
+    child = ChildSpec("timed", lambda: Timed(out), hang_after_ms=None, poison=None)
     runtime.start(SupervisorSpec("root", children=(child,), backoff=Backoff(1, 1)))
     assert runtime.wait_ready(5)
     return probe, runtime.address("root/timed")

@@ -11,7 +11,10 @@ from qt_actors.kernel.restarts import (
     Backoff,
     Budget,
     BudgetExceeded,
+    Poison,
+    PoisonRecord,
     RestartAfter,
+    poison_record,
     restart_verdict,
     slowest_exhaustion_ms,
 )
@@ -86,3 +89,51 @@ def test_no_window_ever_holds_more_restarts_than_the_budget_allows(gaps_ms: list
 def test_delays_never_shrink_as_the_streak_grows(streak: int, draw: float):
     for shorter, longer in pairwise(BACKOFF.delay_ms(n, draw) for n in range(streak, streak + 3)):
         assert shorter <= longer
+
+
+def test_a_failure_whose_cause_was_taken_away_waits_like_any_other_but_does_not_count():
+    full = (1, 2, 3)
+    assert isinstance(restart_verdict(full, 1, 0, 4, BUDGET, BACKOFF, 0.0), BudgetExceeded)
+    assert restart_verdict(full, 1, 0, 4, BUDGET, BACKOFF, 0.0, counts=False) == RestartAfter(200, full, 2)
+
+
+POISON = Poison(crashes_max=3, period_ms=1_000, open_ms=100, open_max_ms=300)
+
+
+def opened_for_ms(*crashes_ms: int) -> list[int]:
+    """For how long the circuit opens at each of these crashes."""
+    record, lasts = PoisonRecord(), []
+    for at_ms in crashes_ms:
+        record = poison_record(record, at_ms, POISON)
+        lasts.append(max(0, record.open_until_ms - at_ms))
+    return lasts
+
+
+def test_a_circuit_opens_at_the_last_crash_that_is_too_many_within_the_period():
+    assert opened_for_ms(0, 500, 999) == [0, 0, 100]
+    assert opened_for_ms(0, 500, 1_000) == [0, 0, 0]
+    assert opened_for_ms(0, 500, 1_000, 1_499) == [0, 0, 0, 100]
+
+
+def test_after_it_has_closed_one_crash_opens_it_for_twice_as_long_up_to_its_maximum():
+    assert opened_for_ms(0, 0, 0, 100, 300, 700) == [0, 0, 100, 200, 300, 300]
+
+
+def test_a_circuit_forgets_after_a_time_without_crashes():
+    assert opened_for_ms(0, 0, 0, 399) == [0, 0, 100, 200]
+    assert opened_for_ms(0, 0, 0, 400, 400, 400) == [0, 0, 100, 0, 0, 100]
+
+
+@given(st.lists(st.integers(0, 2_000), max_size=40), st.integers(1, 5))
+def test_one_class_of_message_never_crashes_an_actor_more_often_than_its_circuit_allows(
+    gaps_ms: list[int], crashes_max: int
+):
+    """Crashes come only while the circuit is closed; so many in a period are then possible and no more."""
+    limits = Poison(crashes_max, period_ms=1_000, open_ms=1_000, open_max_ms=4_000)
+    record, now_ms, crashes_ms = PoisonRecord(), 0, []
+    for gap_ms in gaps_ms:
+        now_ms += gap_ms
+        if now_ms >= record.open_until_ms:
+            record = poison_record(record, now_ms, limits)
+            crashes_ms.append(now_ms)
+            assert sum(at_ms > now_ms - 1_000 for at_ms in crashes_ms) <= crashes_max
