@@ -211,6 +211,7 @@ class Wires:
                 watchers=self.many("oversight/web"),
                 settings=self._outside.settings,
                 patience_ms=int(15_000 * max(1.0, self._outside.clock.speed)),
+                stop_patience_ms=int(2_000 * max(1.0, self._outside.clock.speed)),
             )
         )
 

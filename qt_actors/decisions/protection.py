@@ -96,11 +96,17 @@ def holdings_of(snapshot: AccountSnapshot) -> tuple[Holding, ...]:
     return tuple(made)
 
 
-def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], patience_ms: int = 15_000) -> Findings:
+def examine(
+    snapshot: AccountSnapshot,
+    trades: Mapping[str, TradeState],
+    patience_ms: int = 15_000,
+    stop_patience_ms: int = 2_000,
+) -> Findings:
     """Compare one snapshot with the trades in our book (by symbol).
 
     A trade that changed after the snapshot was asked for is not judged by it, nor one that waits for an answer, unless
-    it has waited for longer than ``patience_ms`` (market time).
+    it has waited for longer than ``patience_ms`` (market time). A stop that is missing waits for another stop or a
+    close under way for ``stop_patience_ms`` only, and for no target: two that reduce do no harm, none does.
     """
     asked_ms = snapshot.requested_ms
     settled = {
@@ -124,7 +130,7 @@ def examine(snapshot: AccountSnapshot, trades: Mapping[str, TradeState], patienc
     return Findings(
         unprotected=tuple(unprotected),
         unknown=tuple(unknown),
-        waiting=frozenset(s for s, t in trades.items() if not _may_protect(t, asked_ms, patience_ms)),
+        waiting=frozenset(s for s, t in trades.items() if not _may_protect(t, asked_ms, patience_ms, stop_patience_ms)),
         unarmed=tuple(u for s, t in same.items() if sizes[s] == remaining(t) and (u := _unarmed(snapshot, t))),
         resized=tuple(
             PositionResized(symbol=s, quantity=sizes[s], entry_price=held[s].entry_price)
@@ -140,10 +146,11 @@ def _is_doubted(trade: TradeState) -> bool:
     return trade.phase == "entering" and trade.entry_doubted
 
 
-def _may_protect(trade: TradeState, asked_ms: int, patience_ms: int) -> bool:
-    """Tell whether a stop that the snapshot does not show may be placed; targets under way are no reason to wait."""
-    under_way = any(purpose_of(trade, i) in {"entry", "stop", "close"} for i in trade.pending)
-    return trade.changed_ms < asked_ms and (not under_way or trade.changed_ms < asked_ms - patience_ms)
+def _may_protect(trade: TradeState, asked_ms: int, patience_ms: int, stop_patience_ms: int) -> bool:
+    """Tell whether a stop that the snapshot does not show may be placed."""
+    under_way = {purpose_of(trade, i) for i in trade.pending}
+    wait_ms = patience_ms if "entry" in under_way else stop_patience_ms if under_way & {"stop", "close"} else 0
+    return trade.changed_ms < asked_ms - wait_ms
 
 
 def _unarmed(snapshot: AccountSnapshot, trade: TradeState) -> RearmTrade | None:

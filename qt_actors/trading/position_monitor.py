@@ -58,6 +58,8 @@ class PositionMonitorWiring(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     patience_ms: int = 15_000
     """Market time for which an order without an answer is waited for before its trade is judged without it."""
+    stop_patience_ms: int = 2_000
+    """The same where a stop is missing."""
 
 
 class PositionMonitor(Actor):
@@ -109,7 +111,7 @@ class PositionMonitor(Actor):
         """Order what two snapshots in a row show to be wrong; ask for the second one at once."""
         if not self._book_known:
             return
-        found = examine(snapshot, self._trades, self._wiring.patience_ms)
+        found = examine(snapshot, self._trades, self._wiring.patience_ms, self._wiring.stop_patience_ms)
         keys = {key: correction for correction in _corrections(found) if (key := _key(correction))}
         for key, correction in keys.items():
             if key in self._found and correction.symbol not in found.waiting:

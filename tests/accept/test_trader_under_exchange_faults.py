@@ -44,9 +44,9 @@ FAULTS = [
     {"kind": "expire_open", "every_s": 9, "probability": 0.5, "seed": 11},
 ]
 
-BARE_S_MAX = 25.0
-"""A stop that ends unheard is seen missing by the account's next rounds, but placed again only when nothing else of its
-trade waits to be looked up (12.75 s) or the monitor's patience is over (15 s)."""
+BARE_S_MAX = 8.0
+"""A stop that ends unheard is seen missing by the account's next two rounds and placed again at most 2 s later; here a
+round is asked for every second, its requests fail like all others."""
 
 
 def bare(served):

@@ -124,6 +124,14 @@ def test_a_target_under_way_does_not_delay_the_stop_and_a_stop_under_way_does():
         assert (found.waiting == {"BTCUSDT"}) == waits
 
 
+def test_a_missing_stop_waits_two_seconds_for_one_under_way_and_fifteen_for_an_entry():
+    for purpose, waits_ms in (("s", 2_000), ("c", 2_000), ("e", 15_000)):
+        trade = an_open_trade(pending=(f"qt-BTCUSDT-sxwkn4-{purpose}1",))
+        for after_ms, waits in ((waits_ms, True), (waits_ms + 1, False)):
+            found = examine(a_snapshot(conditionals=(), requested_ms=NOW + after_ms), {"BTCUSDT": trade})
+            assert (found.waiting == {"BTCUSDT"}) == waits
+
+
 def test_a_doubted_entry_is_told_by_the_position_there_or_not_there():
     doubted = an_open_trade(phase="entering", filled=D(0), entry_doubted=True)
     assert examine(a_snapshot(positions=()), {"BTCUSDT": doubted}).vanished == (PositionVanished(symbol="BTCUSDT"),)
