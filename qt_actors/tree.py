@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qt_actors.kernel import Backoff, ChildSpec, Policy, SupervisorSpec, ThreadRuntime, conflate
+from qt_actors.kernel import Backoff, ChildSpec, Policy, SimRuntime, SupervisorSpec, ThreadRuntime, conflate
 from qt_actors.messages.market import QuotesUpdated
 from qt_actors.messages.policy import Directive
 from qt_actors.messages.positions import AccountSnapshot, SnapshotRequested
 from qt_actors.messages.signals import MODELS
-from qt_actors.wiring import Edges, Outside, Wires
+from qt_actors.outside import Edges, Outside
+from qt_actors.wiring import Wires
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,20 +30,25 @@ QUICK: Final = Backoff(initial_ms=20, max_ms=2_000)
 """Those who hold positions are back before anything can happen to them."""
 
 
-def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> SupervisorSpec:
+def supervision_tree(runtime: ThreadRuntime | SimRuntime, outside: Outside, edges: Edges) -> SupervisorSpec:
     """Return the tree of DESIGN 2, with the actors that have work today.
 
     Raises:
         OSError: the HTTP port cannot be had.
     """
     wires = Wires(runtime, outside, edges)
-    wires.bind()
+    if outside.web:
+        wires.bind()
     venue = [
         _careful("gateway", wires.gateway, significant=True),
         _careful("account", wires.account, mailbox=_newest(SnapshotRequested), mailbox_max=8192),
     ]
     if outside.serve is not None:
         venue.insert(0, ChildSpec("exchange", wires.exchange(outside.serve), shutdown_ms=4000))
+    window = SupervisorSpec(
+        "oversight", "one_for_one", (ChildSpec("web", wires.web, mailbox=NEWEST, mailbox_max=20_000),)
+    )
+    oversight = (window,) if outside.web else ()
     models = tuple(ChildSpec(f"model-{n}", wires.model(n)) for n in MODELS)
     return SupervisorSpec(
         "root",
@@ -87,9 +93,7 @@ def supervision_tree(runtime: ThreadRuntime, outside: Outside, edges: Edges) -> 
                 ),
             ),
             SupervisorSpec("feed", "one_for_one", (ChildSpec("market-data", wires.feed, mailbox_max=8192),)),
-            SupervisorSpec(
-                "oversight", "one_for_one", (ChildSpec("web", wires.web, mailbox=NEWEST, mailbox_max=20_000),)
-            ),
+            *oversight,
         ),
         intensity=3,
         period_ms=300_000,

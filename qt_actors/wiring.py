@@ -6,22 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from importlib.metadata import version
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
-
-from config.settings import INTERVALS_MS, Settings
+from config.settings import INTERVALS_MS
 from exporters.prometheus import Metrics
 from models.features import HISTORY_BARS, feature_hash
 from models.registry import ARTIFACTS, Manifest
-from qt_actors.edges.binance_client import Credentials
-from qt_actors.edges.binance_rest import BinanceRest
-from qt_actors.edges.binance_streams import BinanceStreams
-from qt_actors.edges.endpoints import Endpoints
-from qt_actors.edges.journal import FILE_NAME, SqliteJournal
+from qt_actors.edges.journal import FILE_NAME
 from qt_actors.edges.journal_queries import SqliteJournalReader
-from qt_actors.edges.loop import SocketLoop
-from qt_actors.edges.onnx_model import OnnxModel, load_model
 from qt_actors.edges.web.server import WebServer, web_server
 from qt_actors.edges.web.snapshot import RunInfo
 from qt_actors.feed.feed import Feed, FeedWiring
@@ -29,14 +21,16 @@ from qt_actors.ground.recorder import Recorder, RecorderWiring
 from qt_actors.ground.telemetry import Telemetry, TelemetryWiring
 from qt_actors.judgement.governor import Governor, GovernorWiring
 from qt_actors.judgement.orchestrator import Orchestrator, OrchestratorWiring
-from qt_actors.kernel import Actor, Address, Clock, DeadLetter, ThreadRuntime
+from qt_actors.kernel import Actor, Address, DeadLetter, SimRuntime, ThreadRuntime
 from qt_actors.messages.signals import MODELS
 from qt_actors.minds.ensemble import Ensemble, EnsembleWiring
 from qt_actors.minds.features import Features, FeaturesWiring
 from qt_actors.minds.model import ModelServer, ModelWiring
 from qt_actors.minds.regime import RegimeReader, RegimeWiring
 from qt_actors.minds.universe import Universe, UniverseWiring
+from qt_actors.outside import Edges, Outside
 from qt_actors.oversight.web import Web, WebWiring
+from qt_actors.ports import Model
 from qt_actors.trading.executor import Executor, ExecutorWiring
 from qt_actors.trading.position_monitor import PositionMonitor, PositionMonitorWiring
 from qt_actors.venue.account import Account, AccountWiring
@@ -46,6 +40,7 @@ from qt_actors.venue.gateway import Gateway, GatewayWiring
 QUOTE_AGE_REAL_MS_MAX: Final = 15_000
 """A quote older than this (real time) is no quote; on a faster market clock it is that much older in market time."""
 HASTE_MAX: Final = 10.0
+WEB: Final = "oversight/web"
 
 
 def haste_of(speed: float) -> float:
@@ -53,51 +48,15 @@ def haste_of(speed: float) -> float:
     return min(HASTE_MAX, max(1.0, speed))
 
 
-class Outside(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run stands on."""
-
-    settings: Settings
-    mode: Literal["paper", "testnet", "live"]
-    market: str
-    symbols: str
-    endpoints: Endpoints
-    credentials: Credentials | None
-    clock: Clock
-    serve: Callable[[], Served] | None
-    """Starts the embedded exchange; None when the exchange is elsewhere."""
-
-
-class Edges(msgspec.Struct, frozen=True, kw_only=True):
-    """Connections of the run, shared by the actors that own them."""
-
-    loop: SocketLoop
-    rest: BinanceRest
-    streams: BinanceStreams
-
-    def close(self) -> None:
-        """Drop every connection."""
-        self.streams.close()
-        self.rest.close()
-        self.loop.stop()
-
-
-def open_edges(outside: Outside) -> Edges:
-    """Return the edges on one running socket loop; nothing is sent yet."""
-    loop = SocketLoop()
-    loop.start()
-    rest = BinanceRest(outside.endpoints, outside.credentials, outside.clock, loop)
-    return Edges(loop=loop, rest=rest, streams=BinanceStreams(outside.endpoints, outside.clock, loop, rest))
-
-
 class Wires:
     """Addresses by their short names, and the wiring of every actor."""
 
-    def __init__(self, runtime: ThreadRuntime, outside: Outside, edges: Edges) -> None:
+    def __init__(self, runtime: ThreadRuntime | SimRuntime, outside: Outside, edges: Edges) -> None:
         """Make the addresses; actors are made when they are started."""
         self._runtime = runtime
         self._outside = outside
         self._edges = edges
-        self._metrics = Metrics()
+        self._metrics = outside.metrics or Metrics()
         self._dead: Counter[tuple[str, str]] = Counter()
         self._journal_file = outside.settings.data_dir / FILE_NAME
         self._web: WebServer
@@ -108,8 +67,8 @@ class Wires:
         return self._runtime.address(f"root/{name}")
 
     def many(self, *names: str) -> tuple[Address, ...]:
-        """Return several addresses."""
-        return tuple(self[name] for name in names)
+        """Return several addresses, of those who are in the tree."""
+        return tuple(self[name] for name in names if self._outside.web or name != WEB)
 
     def _buried(self, letter: DeadLetter) -> None:
         self._dead[type(letter.message).__name__, letter.reason] += 1
@@ -125,7 +84,7 @@ class Wires:
         """Return the journal's writer."""
         return Recorder(
             RecorderWiring(
-                open_journal=lambda: SqliteJournal(self._journal_file, self._outside.clock.now_ms),
+                open_journal=lambda: self._outside.open_journal(self._journal_file, self._outside.clock.now_ms),
                 address_of=self._runtime.address,
                 telemetry=self["ground/telemetry"],
                 watchers=self.many("judgement/governor", "ground/telemetry", "oversight/web"),
@@ -287,8 +246,8 @@ class Wires:
         settings = self._outside.settings
         folder = settings.models_dir or ARTIFACTS
 
-        def load() -> tuple[Manifest, OnnxModel]:
-            return load_model(name, folder, interval=settings.bar_interval, feature_hash=feature_hash())
+        def load() -> tuple[Manifest, Model]:
+            return self._outside.load_model(name, folder, interval=settings.bar_interval, feature_hash=feature_hash())
 
         wiring = ModelWiring(
             name=name,

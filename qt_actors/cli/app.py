@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from qt_actors.cli import exchange, run, train, views
+from qt_actors.cli import exchange, run, simulate, train, views
 
 app = typer.Typer(
     name="qt",
@@ -14,5 +14,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Quantum Trader: autonomous trading of Binance USDⓈ-M perpetual futures. Paper by default.",
 )
-for group in (run, exchange, train, views):
+for group in (run, exchange, simulate, train, views):
     group.register(app)

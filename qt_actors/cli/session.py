@@ -27,8 +27,8 @@ from qt_actors.edges.journal_schema import JournalError
 from qt_actors.kernel import Clock, Guard, SupervisorSpec, ThreadRuntime
 from qt_actors.messages.positions import AccountSnapshot
 from qt_actors.messages.system import Drained, DrainRequested, MarketPaused
+from qt_actors.outside import Edges, Outside, open_edges
 from qt_actors.tree import supervision_tree
-from qt_actors.wiring import Edges, Outside, open_edges
 
 __all__ = ["RunRequest", "StartError", "run_session"]
 LOG = logging.getLogger("qt")

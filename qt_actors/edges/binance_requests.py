@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -54,6 +54,23 @@ class Route(msgspec.Struct, frozen=True):
     fixed: MappingProxyType[str, Any] = MappingProxyType({})
 
 
+class Means(msgspec.Struct, frozen=True):
+    """By what requests leave, and the wall clock and chance they go by; a simulation has others.
+
+    Attributes:
+        client: makes the client of some endpoints and credentials.
+        stamp: lets the client's next signed request carry a time (ms).
+        close: ends a client's connections.
+        wall_s: real time, seconds since 1970; chance: in [0, 1).
+    """
+
+    client: Callable[[Endpoints, Credentials | None], Any] = new_client
+    stamp: Callable[[Any, float], None] = stamp
+    close: Callable[[Any], Awaitable[None]] = close_client
+    wall_s: Callable[[], float] = time.time
+    chance: Callable[[], float] = random.random
+
+
 class BudgetDenied(Exception):  # noqa: N818 -- a refusal, not an error
     """Our own budget refused to send; ``wait_s``: real seconds until it may be asked again."""
 
@@ -69,6 +86,7 @@ class Requests:
         endpoints, credentials: where and who; without credentials only public routes work.
         clock: the trader's.
         on_failure: hears every classified failure (bans and bad credentials concern everybody).
+        means: see there.
     """
 
     def __init__(
@@ -77,10 +95,12 @@ class Requests:
         credentials: Credentials | None,
         clock: Clock,
         on_failure: Callable[[Failure], None],
+        means: Means | None = None,
     ) -> None:
+        self._means = means or Means()
         self.endpoints = endpoints
         self.credentials = credentials
-        self.budget = Budget(time.time)
+        self.budget = Budget(self._means.wall_s)
         self.offset_ms = 0.0
         self.uncertainty_ms = 0.0
         self._clock = clock
@@ -100,7 +120,7 @@ class Requests:
         """Close the HTTP session; the next request opens another."""
         client, self._client = self._client, None
         if client is not None:
-            await close_client(client)
+            await self._means.close(client)
 
     async def measure_clock(self) -> None:
         """Set ``offset_ms`` from the quickest of a few round trips; within its error it is zero.
@@ -144,7 +164,7 @@ class Requests:
                     raise
                 if failure.outcome == "clock" and route is not TIME:
                     await self.measure_clock()
-            await asyncio.sleep(RETRY_S * attempt * (1.0 + random.random()))  # noqa: S311 -- jitter, not a secret
+            await asyncio.sleep(RETRY_S * attempt * (1.0 + self._means.chance()))
             attempt += 1
 
     async def _once(
@@ -152,10 +172,10 @@ class Requests:
     ) -> Any:
         await self._admit(route, priority, weight, patient=patient)
         if self._client is None:
-            self._client = new_client(self.endpoints, self.credentials)
+            self._client = self._means.client(self.endpoints, self.credentials)
         sent_s = self.budget.spend(weight, route.orders)
         if route.signed:
-            stamp(self._client, self.exchange_ms())
+            self._means.stamp(self._client, self.exchange_ms())
         try:
             async with asyncio.timeout(route.timeout_s):
                 return await getattr(self._client, route.method)(**route.fixed, **arguments)
@@ -193,9 +213,8 @@ class Requests:
 
     def _ban_s(self, failure: Failure) -> float:
         if failure.banned_until_ms is not None:
-            seconds = (
-                failure.banned_until_ms / 1000.0 - time.time()
-            )  # bans are told in wall-clock time, whatever the speed
+            # bans are told in wall-clock time, whatever the speed
+            seconds = failure.banned_until_ms / 1000.0 - self._means.wall_s()
         else:
             seconds = BAN_S_DEFAULT if failure.wait_s is None else failure.wait_s
         return min(max(seconds, 1.0), LIMIT_S_MAX)

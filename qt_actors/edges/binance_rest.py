@@ -16,9 +16,9 @@ from qt_actors.edges import binance_payloads as payloads
 from qt_actors.edges.binance_client import Credentials
 from qt_actors.edges.binance_errors import Failure
 from qt_actors.edges.binance_orders import ORDER, perform, unknown
-from qt_actors.edges.binance_requests import BudgetDenied, Clock, Requests, Route
+from qt_actors.edges.binance_requests import BudgetDenied, Clock, Means, Requests, Route
 from qt_actors.edges.endpoints import Endpoints
-from qt_actors.edges.loop import SocketLoop
+from qt_actors.edges.loop import Loop
 from qt_actors.messages.base import Message
 from qt_actors.messages.orders import (
     Command,
@@ -68,12 +68,20 @@ class BinanceRest:
     Args:
         endpoints, credentials: where and who; None for public data only.
         clock: the trader's; loop: where the sockets live.
+        means: by what requests leave.
     """
 
-    def __init__(self, endpoints: Endpoints, credentials: Credentials | None, clock: Clock, loop: SocketLoop) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        credentials: Credentials | None,
+        clock: Clock,
+        loop: Loop,
+        means: Means | None = None,
+    ) -> None:
         self._loop = loop
         self._credentials = credentials
-        self._requests = Requests(endpoints, credentials, clock, self._on_failure)
+        self._requests = Requests(endpoints, credentials, clock, self._on_failure, means)
         self._owner: Mailbox | None = None
         self._bar_slots = asyncio.Semaphore(BAR_REQUESTS_MAX)
         self._client_ids: dict[int, str] = {}

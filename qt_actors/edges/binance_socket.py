@@ -68,6 +68,7 @@ class StreamSocket:
         report: hears (connected, reason) whenever that changes.
         silence_s: by kind of frame, after how long without one the connection counts as mute; empty = never.
         limits: see there; direct: never go through a proxy (loopback).
+        dial: opens a connection, as ``websockets`` does; chance: in [0, 1), for the jitter.
     """
 
     def __init__(
@@ -80,7 +81,10 @@ class StreamSocket:
         silence_s: Mapping[str, float] = MappingProxyType({}),
         limits: SocketLimits | None = None,
         direct: bool = False,
+        dial: Callable[..., Awaitable[ClientConnection]] = connect,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        self._dial_up, self._chance = dial, chance
         self.connections = 0
         self._url = url
         self._names = names
@@ -136,7 +140,7 @@ class StreamSocket:
     async def _dial(self) -> _Line:
         loop = asyncio.get_running_loop()
         limits = self._limits
-        connection = await connect(
+        connection = await self._dial_up(
             await self._url(),
             compression=None,
             open_timeout=limits.open_timeout_s,
@@ -240,7 +244,7 @@ class StreamSocket:
     def _backoff_s(self, attempt: int) -> float:
         limits = self._limits
         base = min(limits.retry_s_max, limits.retry_s_min * 2.0 ** min(attempt, 16))
-        return base * (0.5 + random.random())  # noqa: S311 -- jitter, not a secret
+        return base * (0.5 + self._chance())
 
 
 def _brief(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -15,7 +15,7 @@ from qt_actors.edges.binance_errors import Failure
 from qt_actors.edges.binance_requests import BudgetDenied, Clock
 from qt_actors.edges.binance_socket import SocketLimits, StreamSocket
 from qt_actors.edges.endpoints import Endpoints
-from qt_actors.edges.loop import SocketLoop
+from qt_actors.edges.loop import Loop
 from qt_actors.kernel import MailboxFullError
 from qt_actors.messages.base import Message
 from qt_actors.messages.market import BarUpdate, QuotesUpdated, StreamChanged
@@ -60,21 +60,39 @@ class ListenKeys(Protocol):
         ...
 
 
+class Socket(Protocol):
+    """One connection kept alive: ``StreamSocket``."""
+
+    def drop(self, reason: str) -> None:
+        """End the present connection; the next attempt follows."""
+        ...
+
+    def hurry(self) -> None:
+        """Try again now, should it be waiting to."""
+        ...
+
+    async def run(self) -> None:
+        """Keep a connection up until cancelled."""
+        ...
+
+
 class BinanceStreams:
     """Implements ``ports.Streams``. Opening a class of streams again replaces it: a restarted listener just asks anew.
 
     Args:
         endpoints: where; clock: the trader's, stamps what is told; loop: where the sockets live.
         keys: None when there are no credentials: then there is no account stream.
+        socket: makes a connection of what ``StreamSocket`` takes.
     """
 
     def __init__(
         self,
         endpoints: Endpoints,
         clock: Clock,
-        loop: SocketLoop,
+        loop: Loop,
         keys: ListenKeys | None = None,
         limits: StreamLimits | None = None,
+        socket: Callable[..., Socket] = StreamSocket,
     ) -> None:
         self.malformed = 0
         self.refused = 0
@@ -83,8 +101,9 @@ class BinanceStreams:
         self._loop = loop
         self._keys = keys
         self._limits = limits or StreamLimits()
+        self._make_socket = socket
         self._tasks: dict[str, tuple[asyncio.Task[None], ...]] = {}
-        self._sockets: dict[str, tuple[StreamSocket, ...]] = {}
+        self._sockets: dict[str, tuple[Socket, ...]] = {}
 
     def open_market(self, symbols: tuple[str, ...], interval: str, listener: Mailbox) -> None:
         """Closed candles as ``BarUpdate``, marks and quotes as ``QuotesUpdated``, told to ``listener``.
@@ -202,12 +221,14 @@ class BinanceStreams:
 
     def _socket(
         self, url: Any, names: tuple[str, ...], hear: Any, route: str, listener: Mailbox, silence_s: dict[str, float]
-    ) -> StreamSocket:
+    ) -> Socket:
         def report(connected: bool, reason: str) -> None:
             self._tell(listener, StreamChanged(stream=route, connected=connected, reason=reason))
 
         direct = self._endpoints.network == "loopback"
-        return StreamSocket(url, names, hear, report, silence_s=silence_s, limits=self._limits.socket, direct=direct)
+        return self._make_socket(
+            url, names, hear, report, silence_s=silence_s, limits=self._limits.socket, direct=direct
+        )
 
     def _tell(self, listener: Mailbox, message: Message) -> None:
         try:

@@ -131,6 +131,7 @@ QUESTIONS: Final[dict[str, Question]] = {
         "ORDER BY time_ms",
         {"since_ms": ...},
     ),
+    "income": Question("SELECT * FROM income ORDER BY time_ms DESC, transaction_id DESC LIMIT :limit", {"limit": 100}),
     "income_by_kind": Question(
         "SELECT kind, asset, count(*) AS entries, exact_sum(amount_usd) AS amount_usd FROM income "
         "WHERE time_ms >= :since_ms GROUP BY kind, asset ORDER BY kind, asset",

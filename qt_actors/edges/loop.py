@@ -8,7 +8,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +17,26 @@ CLOSE_LOOKS, CLOSE_LOOK_S = 20, 0.05
 
 class LoopClosedError(RuntimeError):
     """Work was given to a loop that is not running."""
+
+
+class Loop(Protocol):
+    """What the edges ask of the loop they live on: ``SocketLoop``, or one in virtual time."""
+
+    def submit(self, work: Coroutine[Any, Any, Any]) -> object:
+        """Run a coroutine."""
+        ...
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a plain function soon."""
+        ...
+
+    def at_stop(self, close: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Await ``close()`` when it stops."""
+        ...
+
+    def stop(self) -> object:
+        """End everything."""
+        ...
 
 
 class SocketLoop:

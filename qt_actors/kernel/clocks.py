@@ -55,6 +55,11 @@ class VirtualClock(Clock):
         """Seconds since the clock was made: what `monotonic` is to real time."""
         return (self._now_us - self._start_us) / 1e6
 
+    def jump(self, ms: int) -> None:
+        """What a step of the machine's clock does: `now_ms` moves, `elapsed_s` does not."""
+        self._start_us += ms * 1000
+        self._now_us += ms * 1000
+
     def advance_to_s(self, elapsed_s: float) -> None:
         """Move forward to `elapsed_s` seconds after the start; never back."""
         self._now_us = max(self._now_us, self._start_us + round(elapsed_s * 1e6))
