@@ -121,12 +121,16 @@ class StateFile:
         return found, list(self._entries(found.number))
 
     def store(self, snapshot: Snapshot) -> None:
-        """Replace the snapshot and begin its log."""
-        self.close()
-        self._number += 1
+        """Replace the snapshot and begin its log; when the disk refuses, the old snapshot and its log go on."""
         beside = self._path.with_name(self._path.name + ".new")
-        beside.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(snapshot, number=self._number)))
+        try:
+            beside.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(snapshot, number=self._number + 1)))
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+        self.close()
         beside.replace(self._path)
+        self._number += 1
         self._log = self._log_path.open("wb", buffering=0)
         self._log.write(_LENGTH.pack(self._number))
         self.log_bytes = 0

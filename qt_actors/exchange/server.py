@@ -106,7 +106,10 @@ class ExchangeServer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._mover = None
-        self.exchange.close()
+        try:
+            self.exchange.close()
+        except OSError as reason:
+            log.error("the account could not be saved at the stop: %s", reason)  # noqa: TRY400 - one line says it
         for client in self.exchange.hub.clients:
             client.close(1001, "Exchange stops")
         if self._runner is not None:
@@ -143,6 +146,10 @@ class ExchangeServer:
             try:
                 await self._tick()
                 failed = ""
+            except OSError as reason:
+                if repr(reason) != failed:
+                    failed = repr(reason)
+                    log.error("the account cannot be saved: %s", reason)  # noqa: TRY400 - one line says it
             except Exception as reason:
                 if repr(reason) != failed:
                     failed = repr(reason)

@@ -598,3 +598,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="file"):
         SqliteJournal(Path(tmp_path / "file" / FILE_NAME), lambda: NOW)
+
+
+def test_a_full_disk_at_the_first_start_is_told_as_what_it_is():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("PRAGMA max_page_count = 3")
+    with pytest.raises(sqlite3.Error, match="full"):
+        journal_schema.migrate(connection)
+    connection.close()

@@ -237,3 +237,14 @@ def test_an_account_keeps_the_id_it_was_made_with_and_a_new_one_gets_another(pla
     (place / "state").unlink()
     assert Stand(place).exchange.account not in {first, ""}
     assert owner_of(place / "nowhere") is None
+
+
+def test_a_snapshot_that_the_disk_refuses_leaves_the_old_one_and_its_log_going_on(place: Path) -> None:
+    stand = Stand(place)
+    (place / "state.new").mkdir()  # nothing can be written there
+    with pytest.raises(OSError, match=r"state\.new"):
+        stand.exchange.snapshot()
+    trade(stand)
+    account = stand.exchange.engine.save()
+    (place / "state.new").rmdir()
+    assert Stand(place).exchange.engine.save() == account
