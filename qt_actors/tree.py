@@ -45,11 +45,7 @@ def supervision_tree(runtime: ThreadRuntime | SimRuntime, outside: Outside, edge
     ]
     if outside.serve is not None:
         venue.insert(0, ChildSpec("exchange", wires.exchange(outside.serve), shutdown_ms=4000))
-    window = SupervisorSpec(
-        "oversight", "one_for_one", (ChildSpec("web", wires.web, mailbox=NEWEST, mailbox_max=20_000),)
-    )
-    oversight = (window,) if outside.web else ()
-    models = tuple(ChildSpec(f"model-{n}", wires.model(n)) for n in MODELS)
+    oversight = (_oversight(wires),) if outside.web else ()
     return SupervisorSpec(
         "root",
         "rest_for_one",
@@ -63,41 +59,58 @@ def supervision_tree(runtime: ThreadRuntime | SimRuntime, outside: Outside, edge
                 ),
             ),
             SupervisorSpec("venue", "rest_for_one", tuple(venue)),
-            SupervisorSpec(
-                "trading",
-                "rest_for_one",
-                (
-                    _careful("position-monitor", wires.position_monitor, mailbox_max=8192, **PROMPT),
-                    _careful("executor", wires.executor, mailbox_max=8192, **PROMPT),
-                ),
-                backoff=QUICK,
-            ),
-            SupervisorSpec(
-                "judgement",
-                "rest_for_one",
-                (
-                    _careful("governor", wires.governor, **PROMPT),
-                    ChildSpec("orchestrator", wires.orchestrator, mailbox=NEWEST, retry_crashed=True),
-                ),
-                backoff=QUICK,
-            ),
-            SupervisorSpec(
-                "minds",
-                "one_for_one",
-                (
-                    ChildSpec("ensemble", wires.ensemble),
-                    *models,
-                    ChildSpec("features", wires.features),
-                    ChildSpec("regime", wires.regime),
-                    ChildSpec("universe", wires.universe),
-                ),
-            ),
+            _trading(wires),
+            _judgement(wires),
+            _minds(wires),
             SupervisorSpec("feed", "one_for_one", (ChildSpec("market-data", wires.feed, mailbox_max=8192),)),
             *oversight,
         ),
         intensity=3,
         period_ms=300_000,
     )
+
+
+def _trading(wires: Wires) -> SupervisorSpec:
+    return SupervisorSpec(
+        "trading",
+        "rest_for_one",
+        (
+            _careful("position-monitor", wires.position_monitor, mailbox_max=8192, **PROMPT),
+            _careful("executor", wires.executor, mailbox_max=8192, **PROMPT),
+        ),
+        backoff=QUICK,
+    )
+
+
+def _judgement(wires: Wires) -> SupervisorSpec:
+    return SupervisorSpec(
+        "judgement",
+        "rest_for_one",
+        (
+            _careful("governor", wires.governor, **PROMPT),
+            ChildSpec("orchestrator", wires.orchestrator, mailbox=NEWEST, retry_crashed=True),
+        ),
+        backoff=QUICK,
+    )
+
+
+def _minds(wires: Wires) -> SupervisorSpec:
+    return SupervisorSpec(
+        "minds",
+        "one_for_one",
+        (
+            ChildSpec("ensemble", wires.ensemble),
+            *(ChildSpec(f"model-{n}", wires.model(n)) for n in MODELS),
+            ChildSpec("features", wires.features),
+            ChildSpec("regime", wires.regime),
+            ChildSpec("universe", wires.universe),
+        ),
+    )
+
+
+def _oversight(wires: Wires) -> SupervisorSpec:
+    window = ChildSpec("web", wires.web, mailbox=NEWEST, mailbox_max=20_000)
+    return SupervisorSpec("oversight", "one_for_one", (window,))
 
 
 def _careful(name: str, factory: Callable[[], Actor], **limits: Any) -> ChildSpec:
