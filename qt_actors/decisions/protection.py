@@ -135,7 +135,7 @@ def examine(
         resized=tuple(
             PositionResized(symbol=s, quantity=sizes[s], entry_price=held[s].entry_price)
             for s, t in same.items()
-            if sizes[s] != remaining(t) or _is_doubted(t)
+            if sizes[s] != remaining(t) or _is_doubted(t) or (t.phase == "closing" and not t.pending)
         ),
         orphans=_orphans(snapshot, trades, frozenset(held)),
         vanished=tuple(PositionVanished(symbol=s) for s in mine if s not in same),

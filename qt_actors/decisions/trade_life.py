@@ -228,7 +228,8 @@ def on_order(trade: TradeState, event: OrderUpdated, now_ms: int) -> Step:
             return _entry_done(without(trade, event.client_id, now_ms), now_ms, f"entry ended {event.status}")
         return Step(trade)
     step = on_fill(trade, event.fill, now_ms) if event.fill is not None else Step(trade)
-    ended_early = event.status in FINAL and event.status != "FILLED" and remaining(step.trade) > 0
+    whole = event.status == "FILLED" and purpose != "close"  # what was added meanwhile outlasts a close that filled
+    ended_early = event.status in FINAL and not whole and remaining(step.trade) > 0
     return _exit_ended(step.trade, purpose, event.status, now_ms) if ended_early and not step.commands else step
 
 

@@ -190,6 +190,12 @@ def grown(trade: TradeState, quantity: Decimal, price: Decimal, now_ms: int) -> 
 
 def on_resized(trade: TradeState, size: Decimal, entry_price: Decimal, now_ms: int) -> Step:
     """Take the exchange's word on the size when no fill explains it; the trade's result is then not known."""
+    if trade.phase == "closing" and not trade.pending:  # the close is over, and something is still there
+        step = close_failed(trade, "the close left something", now_ms)
+        if size == remaining(trade):
+            return step
+        more = on_resized(step.trade, size, entry_price, now_ms)
+        return Step(more.trade, (*step.commands, *more.commands), step.events)
     if trade.phase not in HELD or not trade.filled or size == remaining(trade):
         return Step(trade)
     trade = with_changes(trade, now_ms, complete=False)

@@ -132,6 +132,13 @@ def test_a_missing_stop_waits_two_seconds_for_one_under_way_and_fifteen_for_an_e
             assert (found.waiting == {"BTCUSDT"}) == waits
 
 
+def test_a_position_that_outlasts_its_close_is_told_once_the_close_has_been_answered():
+    closing = an_open_trade(phase="closing", pending=("qt-BTCUSDT-sxwkn4-c1",))
+    assert examine(a_snapshot(), {"BTCUSDT": closing}).resized == ()
+    (left,) = examine(a_snapshot(), {"BTCUSDT": msgspec.structs.replace(closing, pending=())}).resized
+    assert left.quantity == D("0.010")
+
+
 def test_a_doubted_entry_is_told_by_the_position_there_or_not_there():
     doubted = an_open_trade(phase="entering", filled=D(0), entry_doubted=True)
     assert examine(a_snapshot(positions=()), {"BTCUSDT": doubted}).vanished == (PositionVanished(symbol="BTCUSDT"),)

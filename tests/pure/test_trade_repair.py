@@ -272,3 +272,26 @@ def test_executions_told_again_after_any_number_of_others_are_counted_once():
         trade = trade_life.on_order(trade, event, NOW).trade
     assert trade.exited == len(told)
     assert len(trade.counted) == COUNTED_MAX
+
+
+def test_what_is_added_while_a_close_is_under_way_is_closed_too():
+    step = trade_repair.close(opened(), "manual: enough", NOW)
+    (close,) = step.commands
+    added = order_update(step.trade, "web_7", "FILLED", executed="0.004", trade_id=8, side="BUY", last="0.004")
+    trade = trade_life.on_order(step.trade, added, NOW).trade
+    trade = trade_life.on_accepted(trade, close.client_id, "FILLED", D("0.010"), NOW).trade
+    done = {"executed": "0.010", "trade_id": 9, "side": "SELL", "last": "0.010"}
+    trade = trade_life.on_order(trade, order_update(trade, close.client_id, "FILLED", **done), NOW).trade
+    assert (trade.phase, remaining(trade)) == ("open", D("0.004"))
+    (again,) = trade_repair.retry(trade, NOW + 1000).commands
+    assert (again.purpose, again.quantity) == ("close", D("0.004"))
+
+
+@pytest.mark.parametrize("left", ["0.010", "0.004"])
+def test_a_close_that_is_over_while_the_account_still_shows_a_position_is_tried_again(left):
+    step = trade_repair.close(opened(), "manual: enough", NOW)
+    trade = trade_life.on_accepted(step.trade, step.commands[0].client_id, "FILLED", D("0.010"), NOW).trade
+    trade = trade_life.on_position_seen(trade, D(left), D(100_000), NOW).trade
+    assert (trade.phase, remaining(trade)) == ("open", D(left))
+    (again,) = trade_repair.retry(trade, NOW + 1000).commands
+    assert (again.purpose, again.quantity) == ("close", D(left))
