@@ -43,8 +43,9 @@ def after_trade(covers_now: Covers, trade: TradeState) -> tuple[dict[str, Cover]
     if trade.phase in ENDED or remaining(trade) <= 0:
         return made, max(0, now - since) if since is not None else 0
     if not trade.stop_id:
-        start = since if since is not None else now
-        made[symbol] = Cover(before.proven_ms if before else now, bare_ms=start)
+        proven = before.proven_ms if before else now
+        lost = max(proven, min(trade.stop_lost_ms or now, now))
+        made[symbol] = Cover(proven, bare_ms=since if since is not None else lost)
         return made, 0
     if before is not None and before.stop_id == trade.stop_id:
         made[symbol] = before

@@ -61,6 +61,12 @@ def parse(text: str) -> ClientId | None:
     return ClientId(symbol, int(seconds, 36) * 1000, _PURPOSES[letter], int(attempt, 36))
 
 
+def attempt_of(text: str) -> int:
+    """Which try of its kind an order of ours is; −1 when it is not ours."""
+    said = parse(text)
+    return said.attempt if said else -1
+
+
 def purpose_in(text: str) -> Purpose | None:
     """Why an order of ours exists, None when it is not ours."""
     said = parse(text)

@@ -39,6 +39,8 @@ class Findings(msgspec.Struct, frozen=True):
     """Covered positions that are not in our book."""
     waiting: frozenset[str] = frozenset()
     """Symbols whose trade changed too lately, or has an entry, a stop or a close under way: not to be protected yet."""
+    unsettled: frozenset[str] = frozenset()
+    """Symbols whose trade this snapshot cannot judge: what an earlier one showed is neither confirmed nor gone."""
     unarmed: tuple[RearmTrade, ...] = ()
     resized: tuple[PositionResized, ...] = ()
     orphans: tuple[CancelOrphan, ...] = ()
@@ -131,6 +133,7 @@ def examine(
         unprotected=tuple(unprotected),
         unknown=tuple(unknown),
         waiting=frozenset(s for s, t in trades.items() if not _may_protect(t, asked_ms, patience_ms, stop_patience_ms)),
+        unsettled=frozenset(trades) - frozenset(settled),
         unarmed=tuple(u for s, t in same.items() if sizes[s] == remaining(t) and (u := _unarmed(snapshot, t))),
         resized=tuple(
             PositionResized(symbol=s, quantity=sizes[s], entry_price=held[s].entry_price)
@@ -140,6 +143,10 @@ def examine(
         orphans=_orphans(snapshot, trades, frozenset(held)),
         vanished=tuple(PositionVanished(symbol=s) for s in mine if s not in same),
     )
+
+
+def _ended(trade: TradeState) -> bool:
+    return trade.phase in ENDED
 
 
 def _is_doubted(trade: TradeState) -> bool:
@@ -187,7 +194,7 @@ def _orphans(
         trade = trades.get(order.symbol)
         if parse(order.client_id) is None or (order.symbol in held and (trade is None or trade.phase in ENDED)):
             continue
-        if trade is not None and (trade.changed_ms >= snapshot.requested_ms or trade.adopted):
+        if trade is not None and (trade.changed_ms >= snapshot.requested_ms or (trade.adopted and not _ended(trade))):
             continue
         if trade is None or trade.phase in ENDED or not is_ours(trade, order.client_id):
             found.append(CancelOrphan(symbol=order.symbol, client_id=order.client_id, conditional=order.conditional))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from qt_actors.decisions.ids import parse
+from qt_actors.decisions.ids import attempt_of, parse
 from qt_actors.decisions.trade_orders import cancel, entry_order, leverage_order, look_up_order, taken_back
 from qt_actors.decisions.trade_repair import (
     abandon,
@@ -146,6 +146,8 @@ def _stop_accepted(trade: TradeState, client_id: str, status: str, now_ms: int, 
         gone = with_changes(trade, now_ms, stop_id="") if trade.stop_id == client_id else trade
         return stop_failed(gone, f"the stop ended {status}", now_ms)
     old = trade.stop_id if trade.stop_id != client_id else ""
+    if old and attempt_of(old) > attempt_of(client_id):  # acknowledged out of order: the later one knows the size
+        return Step(trade, taken_back(trade, client_id))
     trade = with_changes(trade, now_ms, stop_id=client_id)
     if trade.phase != "stopping":
         return Step(trade, taken_back(trade, old))
@@ -316,7 +318,7 @@ def on_conditional(trade: TradeState, event: ConditionalUpdated, now_ms: int) ->
         code = WOULD_TRIGGER if event.status == "REJECTED" else ENDED_BY_ITSELF
         return on_refused(trade, event.client_id, code, f"it ended {event.status}", now_ms)
     if event.client_id == trade.stop_id:
-        trade = with_changes(trade, now_ms, stop_id="")
+        trade = with_changes(trade, now_ms, stop_id="", stop_lost_ms=event.time_ms)
         if trade.phase == "stopping":
             return abandon(trade, now_ms, f"the stop ended {event.status} before its entry")
         if trade.phase == "entering" or not remaining(trade):

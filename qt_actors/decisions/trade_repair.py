@@ -141,20 +141,25 @@ def armed(trade: TradeState, now_ms: int) -> TradeState:
     return with_changes(trade, now_ms, phase="open") if trade.phase == "arming" and done else trade
 
 
-def protect(trade: TradeState, now_ms: int, *, passed: bool, some_stands: bool = False) -> Step:
+def protect(
+    trade: TradeState, now_ms: int, *, passed: bool, size: Decimal | None = None, some_stands: bool = False
+) -> Step:
     """Place the stop that the exchange does not show in full size.
 
     Args:
         trade: what our book says; when it moved.
         now_ms: now.
         passed: the stop's price lies behind the mark already.
+        size: of the position as the exchange shows it; a stop may be larger than our book, it only reduces.
         some_stands: the exchange shows a stop for a part; it is taken back when the whole one stands.
     """
     if trade.phase in ENDED or not remaining(trade):
         return Step(trade)
     if some_stands and trade.stop_id and not passed:
         again = with_changes(trade, now_ms, attempts=trade.attempts + 1)
-        return place(again, now_ms, "stop", remaining(trade))
+        return place(again, now_ms, "stop", max(size or remaining(trade), remaining(trade)))
+    if trade.strikes > ATTEMPTS_MAX and now_ms - trade.strike_ms < FORGIVEN_MS:  # the timer's turn, not a new failure
+        return Step(with_changes(trade, now_ms, stop_id="") if trade.stop_id else trade)
     return stop_failed(with_changes(trade, now_ms, stop_id=""), "protection was missing", now_ms, passed=passed)
 
 

@@ -235,6 +235,8 @@ class TradeState(Message, frozen=True, kw_only=True):
     misses: int = 0
     """Targets and trails that failed, counted likewise."""
     miss_ms: int = 0
+    stop_lost_ms: int = 0
+    """Exchange time at which the last stop that was lost ended."""
     entry_doubted: bool = False
     """The exchange says that it does not know the entry: whether there is a position decides."""
     close_wanted: str = ""

@@ -26,7 +26,7 @@ from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
 from qt_actors.messages.requests import UniverseRequested
-from qt_actors.messages.system import HealthReported, IncidentSeen
+from qt_actors.messages.system import IncidentSeen
 from qt_actors.ports import JournalReader, Mailbox
 from qt_actors.trading.dispatch import Dispatch, Owner
 from qt_actors.trading.refusals import PAUSE_REAL_MS, Refusals
@@ -68,6 +68,8 @@ class Executor(Actor):
         self._forbidden = "the governor has not spoken yet"
         """Why no entry may be sent now, by the governor's last word; what it admits later comes after a later one."""
         self._refusals = Refusals()
+        self._retries: dict[str, int] = {}
+        """Symbol → delay of its running retry timer, real ms."""
         self._wishes: dict[str, positions.ClosePosition] = {}
         """Closes asked for of positions that are not in our book yet."""
 
@@ -84,6 +86,7 @@ class Executor(Actor):
         for trade in self._wiring.journal().open_trades():
             self._recover(trade)
         self._tell_watchers(positions.TradesRecovered())
+        self._tell_watchers(self._refusals.begun(self.now_ms()))
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._wiring.account.tell(positions.SnapshotRequested(reason="executor started"))
 
@@ -130,9 +133,10 @@ class Executor(Actor):
             case "look":
                 self._dispatch.look_up(of)
             case "retry":
+                self._retries.pop(of, None)
                 self._step(of, trade_repair.retry)
             case "stops":
-                self._tell_health(self._refusals.rested(self.now_ms()))
+                self._tell_watchers(self._refusals.rested(self.now_ms()))
             case _:
                 self._wishes.pop(of, None)
 
@@ -220,7 +224,7 @@ class Executor(Actor):
             case orders.OrderAccepted(exchange_id=exchange_id, status=status, executed_quantity=executed):
                 self._resolve(message, "accepted", exchange_id)
                 if purpose_in(client_id) == "stop":
-                    self._tell_health(self._refusals.stood(self.now_ms()))
+                    self._tell_watchers(self._refusals.stood(self.now_ms()))
                 forbidden = self._forbidden
                 self._step(
                     symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, executed, now, forbidden)
@@ -297,7 +301,7 @@ class Executor(Actor):
             long = message.quantity > 0
             passed = message.mark_price <= trade.stop_price if long else message.mark_price >= trade.stop_price
             stands = message.missing_quantity < abs(message.quantity)
-            self._apply(trade_repair.protect(trade, now, passed=passed, some_stands=stands))
+            self._apply(trade_repair.protect(trade, now, size=abs(message.quantity), passed=passed, some_stands=stands))
         else:
             self._apply(Step(trade))
         if message.symbol in self._wishes:
@@ -322,12 +326,8 @@ class Executor(Actor):
         if self._is_pending(refused.symbol, refused.client_id):
             self._note("order refused", refused.symbol, f"{purpose}: {refused.code} {refused.reason}", repaired=False)
         if purpose == "stop" and (news := self._refusals.refused(refused.code, refused.reason, self.now_ms())):
-            self._tell_health(news)
-            self.timer("stops", PAUSE_REAL_MS, real=True)
-
-    def _tell_health(self, news: HealthReported | None) -> None:
-        if news is not None:
             self._tell_watchers(news)
+            self.timer("stops", PAUSE_REAL_MS, real=True)
 
     def _note(self, kind: str, symbol: str, detail: str, *, repaired: bool = True) -> None:
         incident = IncidentSeen(kind=kind, subject=symbol, detail=detail, repaired=repaired, now_ms=self.now_ms())
@@ -360,6 +360,8 @@ class Executor(Actor):
             if isinstance(command, orders.PlaceOrder | orders.PlaceConditional):
                 self._dispatch.write_then_send(command, step.trade)
             else:
+                if isinstance(command, orders.LookUpOrder):  # asked again, should this be denied or missed
+                    self._dispatch.look_up_later(command.client_id, command.symbol)
                 self._dispatch.send(command)
         self._mind_what_is_owed(step.trade)
         for event in step.events:
@@ -373,9 +375,10 @@ class Executor(Actor):
 
     def _mind_what_is_owed(self, trade: positions.TradeState) -> None:
         """Try a stop or a close that is owed and not under way again, ever more slowly, for as long as it takes."""
-        delay_ms = retry_real_ms(trade)
-        if delay_ms is not None:
-            self.timer(f"retry:{trade.symbol}", delay_ms, real=True)
+        delay_ms, symbol = retry_real_ms(trade), trade.symbol
+        if delay_ms is not None and delay_ms < self._retries.get(symbol, delay_ms + 1):
+            self._retries[symbol] = delay_ms  # a timer that runs is never put off
+            self.timer(f"retry:{symbol}", delay_ms, real=True)
 
     def _publish(self, event: object) -> None:
         if isinstance(event, positions.TradeClosed):
@@ -383,8 +386,8 @@ class Executor(Actor):
         self._wiring.recorder.tell(event)
         self._tell_watchers(event)
 
-    def _tell_watchers(self, event: object) -> None:
-        for watcher in self._wiring.watchers:
+    def _tell_watchers(self, event: object | None) -> None:
+        for watcher in self._wiring.watchers if event is not None else ():
             watcher.tell(event)
 
 

@@ -72,8 +72,8 @@ class PositionMonitor(Actor):
         self._trades: dict[str, TradeState] = {}
         self._book_known = False
         self._signals: dict[str, Signal] = {}
-        self._found: frozenset[str] = frozenset()
-        """What the last snapshot showed to be corrected."""
+        self._found: dict[str, str] = {}
+        """What the last snapshot that could judge showed to be corrected, with its symbol."""
         self._covers: dict[str, coverage.Cover] = {}
         self._steps: dict[str, int] = {}
         """Decision → how far its result has been told."""
@@ -117,7 +117,8 @@ class PositionMonitor(Actor):
             if key in self._found and correction.symbol not in found.waiting:
                 self._wiring.executor.tell(correction)
         fresh = [correction for key, correction in keys.items() if key not in self._found]
-        self._found = frozenset(keys)
+        kept = {key: symbol for key, symbol in self._found.items() if symbol in found.unsettled}
+        self._found = kept | {key: correction.symbol for key, correction in keys.items()}
         if any(isinstance(f, PositionVanished | PositionResized) for f in fresh):
             self._wiring.account.tell(LedgerSyncRequested(reason="to explain a mismatch by its fills"))
         if fresh:

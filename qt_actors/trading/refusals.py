@@ -22,6 +22,10 @@ class Refusals:
         self._in_a_row = 0
         self._ill = False
 
+    def begun(self, now_ms: int) -> HealthReported:
+        """A new count begins; what a predecessor told of its own is over."""
+        return HealthReported(subsystem=SUBSYSTEM, health=100, reason="", now_ms=now_ms)
+
     def refused(self, code: int, reason: str, now_ms: int) -> HealthReported | None:
         """Count a refusal (a price already passed is none); return the bad news when it is one too many."""
         if code in ALREADY_PASSED:

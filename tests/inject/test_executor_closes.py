@@ -155,7 +155,9 @@ def refuse_a_stop(house, number, code=-4120):
 
 
 def health(house):
-    return [(m.subsystem, m.health) for m in house.watcher.heard if isinstance(m, HealthReported)]
+    told = [(m.subsystem, m.health) for m in house.watcher.heard if isinstance(m, HealthReported)]
+    assert told[0] == ("stops", 100)  # a start ends what a predecessor told
+    return told[1:]
 
 
 def test_three_stops_refused_in_a_row_make_us_ill_and_a_pause_allows_one_more(house):
@@ -240,3 +242,67 @@ def test_a_halt_closes_nothing_and_stops_no_close(house):
     assert len(house.sent(orders.PlaceOrder)) == 1
     house.tell(by_hand())
     assert house.sent(orders.PlaceOrder)[-1].reduce_only
+
+
+def lose_the_stop_for_good(house):
+    """Every stop and close is refused until the timer has grown longer than the monitor's pace."""
+    trade, refused = house.open(), set()
+    house.tell(algo_update(trade, house.sent(orders.PlaceConditional)[0].client_id, "CANCELED"))
+    for _ in range(120):
+        for command in (*house.sent(orders.PlaceConditional)[3:], *house.sent(orders.PlaceOrder)[1:]):
+            if command.client_id not in refused:
+                refused.add(command.client_id)
+                said = {"client_id": command.client_id, "symbol": "BTCUSDT"}
+                conditional = isinstance(command, orders.PlaceConditional)
+                house.tell(orders.OrderRejected(**said, conditional=conditional, code=-1001, reason="internal"))
+        house.runtime.run_for(1000)
+    return refused
+
+
+def test_a_monitor_that_asks_every_ten_seconds_does_not_put_the_next_try_off(house):
+    know_the_rules(house)
+    refused = lose_the_stop_for_good(house)
+    bare = found(
+        symbol="BTCUSDT",
+        quantity=D("0.010"),
+        entry_price=D(100_000),
+        mark_price=D(100_000),
+        liquidation_price=D(60_000),
+        missing_quantity=D("0.010"),
+        adopted=False,
+        stop=None,
+    )
+    for _ in range(13):
+        house.tell(bare)
+        house.runtime.run_for(10_000)
+    sent = (*house.sent(orders.PlaceConditional)[3:], *house.sent(orders.PlaceOrder)[1:])
+    assert {c.client_id for c in sent} - refused
+
+
+def test_a_denied_question_after_an_acknowledged_entry_is_asked_again_and_gives_nothing_up(house):
+    house.stand_stop()
+    (entry,) = house.sent(orders.PlaceOrder)
+    house.accept(entry, "FILLED", "0.010")
+    ask = {"client_id": entry.client_id, "symbol": "BTCUSDT", "conditional": False}
+    house.tell(orders.OrderDenied(**ask, gate="request budget", reason="spent"))
+    assert not house.sent(orders.CancelOrder)
+    house.runtime.run_for(1000)
+    assert len(house.sent(orders.LookUpOrder)) > 1
+    found_it = orders.OrderFound(
+        **ask, exchange_id=1, status="FILLED", executed_quantity=D("0.010"), average_price=D(100_000)
+    )
+    house.tell(found_it)
+    assert house.watcher.fish(TradeOpened).quantity == D("0.010")
+
+
+def test_stops_acknowledged_out_of_order_leave_the_later_one(house):
+    trade = house.open()
+    for number, size in ((8, "0.005"), (9, "0.005")):
+        house.tell(
+            order_update(trade, f"web_{number}", "FILLED", executed=size, trade_id=number, side="BUY", last=size)
+        )
+    smaller, larger = house.sent(orders.PlaceConditional)[-2:]
+    assert (smaller.quantity, larger.quantity) == (D("0.015"), D("0.020"))
+    house.accept(larger)
+    house.accept(smaller)
+    assert house.sent(orders.CancelOrder)[-1].client_id == smaller.client_id

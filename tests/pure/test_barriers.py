@@ -77,7 +77,7 @@ def first_passage(drift: float, ratio: float) -> float:
     """Chance that a Brownian path with this drift reaches +ratio before -1 (scale function of the path)."""
     if abs(drift) < 1e-9:
         return 1 / (1 + ratio)
-    return (1 - math.exp(2 * drift)) / (math.exp(-2 * drift * ratio) - math.exp(2 * drift))
+    return math.expm1(2 * drift) / (math.expm1(2 * drift) - math.expm1(-2 * drift * ratio))
 
 
 def test_a_farther_target_is_not_credited_with_more_and_a_nearer_one_earns_less():

@@ -244,8 +244,8 @@ def test_a_stop_of_unknown_outcome_is_seconded_at_once_and_the_surplus_taken_bac
     (second,) = step.commands
     step = trade_life.on_accepted(step.trade, second.client_id, "NEW", D(0), NOW)
     step = trade_life.on_accepted(step.trade, first, "NEW", D(0), NOW)
-    assert [c.client_id for c in step.commands] == [second.client_id]
-    assert step.trade.stop_id == first
+    assert [c.client_id for c in step.commands] == [first]
+    assert step.trade.stop_id == second.client_id
 
 
 def test_a_foreign_stop_is_never_cancelled():
