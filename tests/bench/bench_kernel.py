@@ -295,7 +295,7 @@ def pair_kernel() -> float:
 
 def recovery_kernel() -> float:
     """From a message that crashes the actor to the next incarnation's first answer, microseconds (no backoff)."""
-    runtime = started(ChildSpec("echo", Echo))
+    runtime = started(ChildSpec("echo", Echo, poison=None))
     address = runtime.address("root/echo")
     times = []
     for _ in range(CRASHES):

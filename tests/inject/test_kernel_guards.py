@@ -17,6 +17,7 @@ from qt_actors.kernel import (
     ChildSpec,
     DeadLetter,
     Guard,
+    Hang,
     KernelError,
     Probe,
     Restart,
@@ -117,16 +118,27 @@ def test_signs_of_life_are_neither_messages_nor_work():
 def test_a_process_that_stood_still_is_no_hang_of_whoever_was_busy_then():
     runtime = SimRuntime()
     probe = begin(runtime, worker(runtime, "a", hang_after_ms=1_000))
-
-    def stand_still(_me: Worker) -> None:
-        runtime.clock.advance_to_s(runtime.monotonic_s() + 60)
-
+    runtime.inject(Hang("root/a", 1, wake_after_ms=600))
+    for message in ("takes 600 ms", "next"):
+        runtime.address("root/a").tell(message)
     runtime.run_for(333)
-    runtime.address("root/a").tell(stand_still)
-    runtime.address("root/a").tell("next")
+    runtime.clock.advance_to_s(runtime.monotonic_s() + 60)  # nobody ran, the watchdog neither
     runtime.run_for(5_000)
-    assert probe.heard[1:] == ("next",)
+    assert probe.heard[1:] == ("takes 600 ms", "next")
     assert runtime.tree()[1].restarts == 0
+
+
+def test_who_is_still_busy_when_the_process_runs_again_is_hung_after_all():
+    runtime = SimRuntime()
+    probe = begin(runtime, worker(runtime, "a", hang_after_ms=1_000))
+    runtime.inject(Hang("root/a", 1))
+    for message in ("never ends", "next"):
+        runtime.address("root/a").tell(message)
+    runtime.run_for(333)
+    runtime.clock.advance_to_s(runtime.monotonic_s() + 60)
+    runtime.run_for(1_000)
+    assert probe.heard[-1] == "next"
+    assert runtime.tree()[1].restarts == 1
 
 
 def test_the_root_that_no_longer_listens_is_beyond_repair():
