@@ -35,7 +35,9 @@ LOG = logging.getLogger("qt")
 STOP_TIMEOUT_S: Final = 5.0
 LAST_RESORT: Final = Guard(exit_after_ms=30_000)
 """Beyond repair and still here after this: the process ends all the same, for the runner to start it again."""
-DRAIN_TIMEOUT_S: Final = 3.0
+ORDERS_TIMEOUT_S: Final = 1.5
+ACCOUNT_TIMEOUT_S: Final = 2.5
+"""Together less than the whole stop may take."""
 READY_TIMEOUT_S: Final = 60.0
 SAME_WISH_S: Final = 2.0
 
@@ -133,7 +135,7 @@ def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: 
 
 
 def _stop(runtime: ThreadRuntime, venue: Venue) -> None:
-    """Stop in order: the embedded market stands first, the account is reconciled once more, then the tree drains."""
+    """Stop in order: the embedded market stands first, orders under way end, the account is reconciled once more."""
     LOG.info("stopping: no new entries")
     before_s = time.monotonic()
     if venue.serve is not None:
@@ -145,13 +147,18 @@ def _stop(runtime: ThreadRuntime, venue: Venue) -> None:
 
 
 def _drained(runtime: ThreadRuntime) -> AccountSnapshot | None:
-    """Ask the account for the last word of the exchange, so that the journal ends equal to it."""
-    try:
-        told = runtime.address("root/venue/account").ask(DrainRequested(), DRAIN_TIMEOUT_S)
-    except Exception as error:  # noqa: BLE001 # whatever goes wrong here must not keep the trader from stopping
-        LOG.warning("the last reconciliation was not finished: %s", error)
-        return None
+    """Let what is under way end, then ask the account for the exchange's last word: the journal ends equal to it."""
+    _ask(runtime, "root/trading/executor", ORDERS_TIMEOUT_S, "orders are still under way")
+    told = _ask(runtime, "root/venue/account", ACCOUNT_TIMEOUT_S, "the last reconciliation was not finished")
     return told.account if isinstance(told, Drained) else None
+
+
+def _ask(runtime: ThreadRuntime, path: str, timeout_s: float, otherwise: str) -> object | None:
+    try:
+        return runtime.address(path).ask(DrainRequested(), timeout_s)
+    except Exception as error:  # noqa: BLE001 # whatever goes wrong here must not keep the trader from stopping
+        LOG.warning("%s: %s", otherwise, error)
+        return None
 
 
 def _sum_up(journal: Path) -> None:

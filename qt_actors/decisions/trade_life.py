@@ -43,7 +43,7 @@ from qt_actors.decisions.trade_state import (
     with_counted,
     without,
 )
-from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated, Purpose
+from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderFound, OrderUpdated, Purpose
 from qt_actors.messages.policy import EntryPlan, ReservationReleased
 from qt_actors.messages.positions import ExitReason, SnapshotRequested, TradeState
 
@@ -206,6 +206,13 @@ def on_position_seen(trade: TradeState, size: Decimal, price: Decimal, now_ms: i
     if trade.phase == "entering":
         return on_entry_found(trade, "FILLED", size, price, now_ms) if trade.entry_doubted else Step(trade)
     return on_resized(trade, size, price, now_ms)
+
+
+def on_found(trade: TradeState, found: OrderFound, now_ms: int, forbidden: str) -> Step:
+    """Take a look-up that found the order; an entry's answer carries its price."""
+    if found.client_id == trade.entry_id:
+        return on_entry_found(trade, found.status, found.executed_quantity, found.average_price, now_ms)
+    return on_accepted(trade, found.client_id, found.status, found.executed_quantity, now_ms, forbidden)
 
 
 def on_entry_found(trade: TradeState, status: str, executed: Decimal, price: Decimal, now_ms: int) -> Step:

@@ -29,6 +29,7 @@ LOST: Final = frozenset({"CANCELED", "EXPIRED", "REJECTED"})
 RESTING: Final = "NEW"
 EXECUTING: Final = frozenset({"TRIGGERING", "TRIGGERED", "FINISHED"})
 ENDED: Final = frozenset({"closed", "abandoned"})
+MOVING: Final = frozenset({"stopping", "entering", "closing"})
 HELD: Final = frozenset({"arming", "open"})
 """Phases with a position and no close under way."""
 ZERO: Final = Decimal(0)
@@ -145,3 +146,8 @@ def awaited(trade: TradeState) -> tuple[str, ...]:
             return (trade.close_id,)
         case _:
             return ()
+
+
+def is_under_way(trade: TradeState) -> bool:
+    """Tell whether an order of the trade is on its way, or its end not heard of yet."""
+    return trade.phase in MOVING or (trade.phase not in ENDED and bool(trade.pending))

@@ -262,3 +262,8 @@ class IntentResolved(Message, frozen=True, kw_only=True):
     exchange_id: int | None
     time_ms: int
     reason: str = ""
+
+
+Answer = OrderAccepted | OrderRejected | OrderDenied | OrderCancelled
+LookedUp = OrderOutcomeUnknown | OrderFound | OrderMissing
+Told = OrderUpdated | ConditionalUpdated | Fill

@@ -2,7 +2,7 @@
 
 Owns: the trades of our book, by symbol; the orders sent and not yet answered.
 Hears: entries admitted, the governor's word, closes asked, protection missing; the exchange's replies and events;
-journal receipts; quotes.
+journal receipts; quotes; the wish to stop, which ends entries and is answered when no order is under way.
 Says: intents to the recorder before any order, order commands to the gateway, every change of a trade to its watchers.
 Never: sends an order whose intent is not on disk (but protects and closes even then), resends what may have arrived.
 On restart: reads open trades from the journal, looks up every order without an answer, waits for the account's truth.
@@ -21,12 +21,12 @@ from qt_actors.decisions.excursions import excursions
 from qt_actors.decisions.ids import purpose_in
 from qt_actors.decisions.protection import adopt, emergency_stop_price, inside_liquidation
 from qt_actors.decisions.trade_reports import closed_line, placed_line
-from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_loss_of_stop, retry_real_ms
+from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_loss_of_stop, is_under_way, retry_real_ms
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
 from qt_actors.messages.requests import UniverseRequested
-from qt_actors.messages.system import IncidentSeen
+from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen
 from qt_actors.ports import JournalReader, Mailbox
 from qt_actors.trading.dispatch import Dispatch, Owner
 from qt_actors.trading.refusals import PAUSE_REAL_MS, Refusals
@@ -34,9 +34,7 @@ from qt_actors.trading.refusals import PAUSE_REAL_MS, Refusals
 LOG = logging.getLogger("qt.executor")
 WISHES_MAX = 256
 WISH_REAL_MS_MAX = 60_000
-Answer = orders.OrderAccepted | orders.OrderRejected | orders.OrderDenied | orders.OrderCancelled
-LookedUp = orders.OrderOutcomeUnknown | orders.OrderFound | orders.OrderMissing
-Told = orders.OrderUpdated | orders.ConditionalUpdated | orders.Fill
+STOPPING = "the trader is stopping"
 
 
 class ExecutorWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +66,7 @@ class Executor(Actor):
         self._forbidden = "the governor has not spoken yet"
         """Why no entry may be sent now, by the governor's last word; what it admits later comes after a later one."""
         self._refusals = Refusals()
+        self._answer_drain: Callable[[object], None] | None = None
         self._retries: dict[str, int] = {}
         """Symbol → delay of its running retry timer, real ms."""
         self._wishes: dict[str, positions.ClosePosition] = {}
@@ -125,8 +124,13 @@ class Executor(Actor):
             case TimerFired(key=key):
                 what, _, of = key.partition(":")
                 self._timer(what, of)
+            case DrainRequested():
+                self._forbidden, self._answer_drain = STOPPING, self.reply_later()
             case _:
                 self._asked(message)
+        if self._answer_drain is not None and not any(is_under_way(trade) for trade in self._trades.values()):
+            self._answer_drain(Drained(path=self.path, account=None))
+            self._answer_drain = None
 
     def _timer(self, what: str, of: str) -> None:
         match what:
@@ -153,7 +157,7 @@ class Executor(Actor):
                 self._step(symbol, lambda t, now: trade_life.on_position_seen(t, size, price, now))
             case positions.RearmTrade(symbol=symbol, target=target, trail=trail):
                 self._step(symbol, lambda t, now: trade_repair.rearm(t, now, target=target, trail=trail))
-            case policy.Directive():
+            case policy.Directive() if self._forbidden != STOPPING:
                 self._forbidden = "" if message.allow_new_positions else f"entries were stopped: {message.reason}"
             case positions.CancelOrphan(symbol=symbol, client_id=client_id, conditional=conditional):
                 self._dispatch.send(
@@ -216,7 +220,7 @@ class Executor(Actor):
         else:
             self._dispatch.send(command)
 
-    def _answered(self, message: Answer) -> None:
+    def _answered(self, message: orders.Answer) -> None:
         client_id, symbol = message.client_id, message.symbol
         match message:
             case orders.OrderDenied() if self._dispatch.is_looking_up(client_id):
@@ -242,7 +246,7 @@ class Executor(Actor):
             case orders.OrderCancelled():
                 self._dispatch.forget(client_id)
 
-    def _looked_up(self, message: LookedUp) -> None:
+    def _looked_up(self, message: orders.LookedUp) -> None:
         client_id, symbol = message.client_id, message.symbol
         match message:
             case orders.OrderOutcomeUnknown():
@@ -251,7 +255,7 @@ class Executor(Actor):
                     self._step(symbol, lambda t, now: trade_life.on_unknown(t, client_id, now))
             case orders.OrderFound():
                 self._resolve(message, "accepted", message.exchange_id)
-                self._step(symbol, lambda t, now: _found(t, message, now, self._forbidden))
+                self._step(symbol, lambda t, now: trade_life.on_found(t, message, now, self._forbidden))
             case orders.OrderMissing():
                 if not self._is_pending(symbol, client_id):
                     self._dispatch.forget(client_id)
@@ -259,7 +263,7 @@ class Executor(Actor):
                     self._resolve(message, "missing", None)
                     self._step(symbol, lambda t, now: trade_life.on_missing(t, client_id, now))
 
-    def _told(self, message: Told) -> None:
+    def _told(self, message: orders.Told) -> None:
         trade = self._trades.get(message.symbol)
         match message:
             case orders.OrderUpdated():
@@ -336,7 +340,9 @@ class Executor(Actor):
     def _refused(self, symbol: str, client_id: str, code: int, reason: str) -> None:
         self._step(symbol, lambda t, now: trade_life.on_refused(t, client_id, code, reason, now))
 
-    def _resolve(self, answer: Answer | LookedUp, outcome: str, exchange_id: int | None, reason: str = "") -> None:
+    def _resolve(
+        self, answer: orders.Answer | orders.LookedUp, outcome: str, exchange_id: int | None, reason: str = ""
+    ) -> None:
         """Note where an intent ended; a look-up is over."""
         self._dispatch.forget(answer.client_id)
         self._dispatch.resolve(answer.client_id, outcome, exchange_id, reason)
@@ -389,10 +395,3 @@ class Executor(Actor):
     def _tell_watchers(self, event: object | None) -> None:
         for watcher in self._wiring.watchers if event is not None else ():
             watcher.tell(event)
-
-
-def _found(trade: positions.TradeState, found: orders.OrderFound, now_ms: int, forbidden: str) -> Step:
-    """Take a look-up that found the order; an entry's answer carries its price."""
-    if found.client_id == trade.entry_id:
-        return trade_life.on_entry_found(trade, found.status, found.executed_quantity, found.average_price, now_ms)
-    return trade_life.on_accepted(trade, found.client_id, found.status, found.executed_quantity, now_ms, forbidden)
