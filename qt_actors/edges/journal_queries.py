@@ -152,6 +152,12 @@ QUESTIONS: Final[dict[str, Question]] = {
     "intents_of": Question(
         "SELECT * FROM intents WHERE decision_id = :decision_id ORDER BY created_ms, client_id", {"decision_id": ...}
     ),
+    "charges_without_fill": Question(
+        "SELECT symbol, CAST(trade_id AS INTEGER) AS trade_id, time_ms FROM income WHERE kind = 'COMMISSION' "
+        "AND time_ms >= :since_ms AND trade_id <> '' AND NOT EXISTS (SELECT 1 FROM fills WHERE "
+        "fills.symbol = income.symbol AND fills.trade_id = CAST(income.trade_id AS INTEGER)) ORDER BY time_ms",
+        {"since_ms": ...},
+    ),
     "incidents": Question(
         "SELECT kind, subject, detail, repaired, times, first_ms, last_ms FROM incidents "
         "ORDER BY last_ms DESC, id DESC LIMIT :limit",

@@ -98,6 +98,7 @@ class Account(Actor):
         back_ms = self.now_ms() - self._wiring.ledger_back_ms_max
         journal = self._wiring.journal()
         self._ledger = Ledger(max(journal.last_income_ms(), back_ms))
+        self._look_for_losses(journal)
         trades = journal.open_trades()
         self._untold = tuple(sorted({trade.symbol for trade in trades}))
         opened_ms = min((trade.opened_ms for trade in trades), default=self.now_ms())
@@ -120,6 +121,8 @@ class Account(Actor):
                 self._holdings.told(message)
                 _tell(self._wiring.order_listeners, message)
                 self.timer("mute", self._wiring.stream_real_ms_max, real=True)
+            case Fill() if self._ledger.settled(message):
+                _tell(self._wiring.order_listeners, message)
             case AccountSnapshot(serial=serial) if serial == self._serial and self._rounds.running:
                 if self._held is None:
                     self._compare(message)
@@ -205,6 +208,7 @@ class Account(Actor):
     def _synced(self, synced: LedgerSynced) -> None:
         """Pass the ledger on; where it shows fills that were never told, ask for those once."""
         _tell(self._wiring.ledger_listeners, synced)
+        self._look_for_losses(self._wiring.journal())
         repair = self._ledger.repair(synced)
         if repair is not None:
             since_ms, symbols = repair
@@ -218,6 +222,11 @@ class Account(Actor):
         if self._held is not None and self._held_syncs:
             self._look_again(self._held)
         self._ask()
+
+    def _look_for_losses(self, journal: JournalReader) -> None:
+        """Fills that were told and never reached the disk are told again: a writer may die with what it had heard."""
+        charges = journal.rows("charges_without_fill", {"since_ms": self.now_ms() - self._wiring.ledger_back_ms_max})
+        self._ledger.unwritten((row["symbol"], row["trade_id"], row["time_ms"]) for row in charges)
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
         """Pass a snapshot on; but one that lacks what the fills told do not explain waits for the ledger, as the first.

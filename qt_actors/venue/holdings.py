@@ -38,12 +38,16 @@ class Holdings:
 
     def __init__(self) -> None:
         self._held: Mapping[str, Decimal] | None = None
+        self._began_ms = 0
+        """When the first snapshot passed on was asked for: it shows every fill up to then."""
         self._told: dict[str, list[Told]] = defaultdict(list)
         self._unexplained: dict[str, Decimal] = {}
         """By how much a snapshot passed on differed from held and told; fills told later make it good."""
 
     def told(self, fill: Fill) -> None:
         """A fill is told to everybody for the first time, by whichever way it came."""
+        if fill.time_ms < self._began_ms:
+            return
         change = fill.quantity if fill.side == "BUY" else -fill.quantity
         insort(self._told[fill.symbol], Told(fill.trade_id, change, fill.time_ms))
 
@@ -77,6 +81,8 @@ class Holdings:
                 left = fills[self._settle(symbol, fills, seen.get(symbol, ZERO)) :]
             if left:
                 self._told[symbol] = left
+        if self._held is None:
+            self._began_ms = snapshot.requested_ms
         self._held = seen
 
     def _settle(self, symbol: str, fills: list[Told], quantity: Decimal) -> int:

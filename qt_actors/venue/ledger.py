@@ -1,10 +1,13 @@
 """Which fills and income rows the journal still lacks: what the stream told is known, the ledger shows the rest.
 
 Income and trades are different tables of the exchange, and either may lag: a commission whose fill is not there yet is
-looked at again with the next syncs.
+looked at again with the next syncs. What was told may be lost on its way to the disk: the journal itself is asked for
+charges without a fill, and those are told again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from qt_actors.messages.orders import Fill
 from qt_actors.messages.positions import LedgerSynced
@@ -34,6 +37,14 @@ class Ledger:
         self._doubted: dict[tuple[str, int], Fill] = {}
         self._asked_for: tuple[str, ...] = ()
         self._tries: dict[tuple[str, int], int] = {}
+        self._unwritten: dict[tuple[str, int], int] = {}
+        self._owed: dict[tuple[str, int], int] = {}
+
+    def unwritten(self, charges: Iterable[tuple[str, int, int]]) -> None:
+        """Hear which charges (symbol, trade id, time) have no fill on disk; a new one may be on its way there."""
+        now = {(symbol, trade_id): time_ms for symbol, trade_id, time_ms in charges}
+        self._owed = {fill: time_ms for fill, time_ms in now.items() if fill in self._unwritten}
+        self._unwritten = now
 
     def told(self, fill: Fill) -> bool:
         """The stream told a fill; True when it is news."""
@@ -47,10 +58,15 @@ class Ledger:
         identity = (fill.symbol, fill.trade_id)
         if identity in self._known:
             return False
+        self._owed.pop(identity, None)
         self._know(fill)
         self._doubted[identity] = fill
         self.repaired += 1
         return True
+
+    def settled(self, fill: Fill) -> bool:
+        """The ledger told a fill that was told before; True when the journal has lost it."""
+        return self._owed.pop((fill.symbol, fill.trade_id), None) is not None
 
     def never_told(self) -> tuple[Fill, ...]:
         """Fills found in the ledger since the last call that the stream has not told in the meantime."""
@@ -65,7 +81,7 @@ class Ledger:
             for row in synced.income
             if row.kind == "COMMISSION" and row.trade_id.isdigit()
         }
-        lacking = {fill: time_ms for fill, time_ms in lacking.items() if fill not in self._known}
+        lacking = {fill: time_ms for fill, time_ms in lacking.items() if fill not in self._known} | self._owed
         self._tries = {fill: tries for fill, tries in self._tries.items() if fill in lacking}
         wanted = {f: time_ms for f, time_ms in lacking.items() if self._tries.get(f, 0) < LACKING_SYNCS_MAX}
         if wanted and not self._asked_for:

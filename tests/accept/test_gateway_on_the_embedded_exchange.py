@@ -48,6 +48,9 @@ class Past:
     def open_trades(self) -> tuple[TradeState, ...]:
         return ()
 
+    def rows(self, _question: str, _parameters: dict[str, int]) -> list[dict[str, object]]:
+        return []
+
 
 class House:
     """The four actors on one exchange; executor, recorder and the rest are probes."""

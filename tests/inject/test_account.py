@@ -1,169 +1,22 @@
-"""The account on the deterministic runtime: the gateway is a probe, the private stream is the test's word."""
+"""The account between the gateway and its listeners: rounds, what is held back, the stream, the drain."""
 
 from __future__ import annotations
 
 from decimal import Decimal as D
-from typing import Any
 
 import pytest
 
-from qt_actors.decisions import trade_life
-from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
+from qt_actors.kernel import Crash, Probe
 from qt_actors.messages.market import StreamChanged
-from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated
+from qt_actors.messages.orders import ConditionalUpdated
 from qt_actors.messages.positions import (
-    AccountSnapshot,
     BalanceChanged,
-    IncomeRow,
-    LedgerSynced,
     SnapshotRequested,
-    TradeState,
 )
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
-from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen, VenueLost, VenueReady
-from qt_actors.venue.account import Account, AccountWiring
-from qt_actors.venue.ledger import KNOWN_MAX, LACKING_SYNCS_MAX, OVERLAP_MS, Ledger
-from tests.builders import a_plan, a_position, a_snapshot
-from tests.hand_ports import HandStreams
-
-NOW = 1_750_000_000_000
-PATH = "root/account"
-DAY = 86_400_000
-READY = VenueReady(clock_offset_ms=0)
-
-
-class Past:
-    """The journal's last word."""
-
-    def __init__(self, last_income_ms: int, trades: tuple[TradeState, ...]) -> None:
-        self.last = last_income_ms
-        self.trades = trades
-
-    def last_income_ms(self) -> int:
-        return self.last
-
-    def open_trades(self) -> tuple[TradeState, ...]:
-        return self.trades
-
-
-class House:
-    """An account between a gateway and its listeners."""
-
-    def __init__(
-        self,
-        last_income_ms: int = NOW - DAY,
-        *,
-        answers: bool = True,
-        started: bool = True,
-        trades: tuple[TradeState, ...] = (),
-    ) -> None:
-        self.runtime = SimRuntime(seed=1, start_ms=NOW)
-        self.streams = HandStreams()
-        names = ("gateway", "executor", "monitor", "recorder", "both")
-        self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
-        self.gateway, self.executor = self.probes["gateway"], self.probes["executor"]
-        self.held = D("0.01")
-        if answers:
-            self.gateway.answers(AccountLoadRequested, lambda m: self.snapshot(m.serial))
-        address = {name: self.runtime.address(f"root/{name}") for name in names}
-        wiring = AccountWiring(
-            gateway=address["gateway"],
-            streams=self.streams,
-            journal=lambda: Past(last_income_ms, trades),  # type: ignore[arg-type,return-value] # all it asks
-            order_listeners=(address["executor"], address["both"]),
-            snapshot_listeners=(address["monitor"], address["both"]),
-            ledger_listeners=(address["recorder"],),
-            recorder=address["recorder"],
-        )
-        self.runtime.start(SupervisorSpec("root", children=(ChildSpec("account", lambda: Account(wiring)),)))
-        assert self.runtime.wait_ready()
-        self.runtime.run_until_idle()
-        if started and answers:
-            self.tell(synced())
-
-    def snapshot(self, serial: int) -> AccountSnapshot:
-        """What the exchange shows now: ``held`` of BTCUSDT."""
-        return a_snapshot(serial=serial, positions=(a_position(quantity=self.held),) if self.held else ())
-
-    def ask_a_round(self) -> None:
-        self.tell(SnapshotRequested(reason="test"))
-
-    def order(self) -> list[str]:
-        """Fills and snapshots in the order in which the listeners were told them."""
-        kinds = (Fill, AccountSnapshot)
-        return [type(m).__name__ for m in self.probes["both"].heard if isinstance(m, kinds)]
-
-    def tell(self, *messages: object) -> None:
-        for message in messages:
-            self.runtime.address(PATH).tell(message)
-        self.runtime.run_until_idle()
-
-    def asked(self, kind: type[Any]) -> list[Any]:
-        return [m for m in self.gateway.heard if isinstance(m, kind)]
-
-    def snapshots(self) -> list[int]:
-        return [m.serial for m in self.probes["monitor"].heard if isinstance(m, AccountSnapshot)]
-
-    def incidents(self) -> list[str]:
-        return [m.detail for m in self.probes["recorder"].heard if isinstance(m, IncidentSeen)]
-
-
-def a_trade(symbol: str = "BTCUSDT", opened_ms: int = NOW) -> TradeState:
-    """A trade that the journal has open."""
-    return trade_life.begin(a_plan(symbol=symbol), opened_ms).trade
-
-
-def a_fill(trade_id: int = 1, **changes: Any) -> Fill:
-    default: dict[str, Any] = {
-        "symbol": "BTCUSDT",
-        "trade_id": trade_id,
-        "order_id": 9,
-        "client_id": "q-1",
-        "side": "BUY",
-        "price": D(100_000),
-        "quantity": D("0.01"),
-        "commission": D("0.5"),
-        "commission_asset": "USDT",
-        "realized_pnl": D(0),
-        "maker": False,
-        "time_ms": NOW,
-    }
-    return Fill(**{**default, **changes})
-
-
-def an_update(fill: Fill | None) -> OrderUpdated:
-    return OrderUpdated(
-        client_id="q-1",
-        symbol="BTCUSDT",
-        order_id=9,
-        side="BUY",
-        order_type="MARKET",
-        original_type="MARKET",
-        execution="TRADE" if fill else "NEW",
-        status="FILLED" if fill else "NEW",
-        quantity=D("0.01"),
-        executed_quantity=D("0.01"),
-        average_price=D(100_000),
-        reduce_only=False,
-        time_ms=NOW,
-        fill=fill,
-    )
-
-
-def commission(trade_id: int, time_ms: int = NOW, symbol: str = "BTCUSDT") -> IncomeRow:
-    return IncomeRow(
-        kind="COMMISSION",
-        transaction_id=1000 + trade_id,
-        symbol=symbol,
-        amount_usd=D("-0.5"),
-        asset="USDT",
-        time_ms=time_ms,
-        trade_id=str(trade_id),
-    )
-
-
-def synced(*income: IncomeRow) -> LedgerSynced:
-    return LedgerSynced(income=income, wallet_usd=D(1), equity_usd=D(1), unrealized_usd=D(0), now_ms=NOW)
+from qt_actors.messages.system import Drained, DrainRequested, VenueLost
+from tests.account_house import DAY, NOW, PATH, READY, House, a_fill, a_trade, an_update, commission, synced
+from tests.builders import a_snapshot
 
 
 @pytest.fixture
@@ -317,52 +170,6 @@ def test_wishes_are_paced_so_that_the_weight_budget_bears_them(house: House) -> 
     assert rounds * 90 < 0.7 * 2400
 
 
-def test_a_fill_that_only_the_ledger_knows_is_fetched_and_told_once(house: House) -> None:
-    house.tell(an_update(a_fill(1)))
-    house.tell(LedgerSyncRequested(reason="test"))
-    assert len(house.asked(LedgerLoadRequested)) == 2
-    house.tell(synced(commission(1), commission(2, NOW + 5), commission(3, NOW + 9, "ETHUSDT")))
-    request = house.asked(LedgerLoadRequested)[-1]
-    assert (request.since_ms, request.symbols) == (NOW + 5, ("BTCUSDT", "ETHUSDT"))
-    house.tell(
-        a_fill(1), a_fill(2), a_fill(3, symbol="ETHUSDT"), synced(commission(2), commission(3, symbol="ETHUSDT"))
-    )
-    told = [m.trade_id for m in house.executor.heard if isinstance(m, Fill)]
-    assert told == [2, 3]
-    assert len(house.asked(LedgerLoadRequested)) == 3
-    house.tell(an_update(a_fill(2)))
-    assert [m.trade_id for m in house.executor.heard if isinstance(m, Fill)] == [2, 3]
-
-
-def test_a_commission_without_a_fill_is_an_incident_and_no_endless_question(house: House) -> None:
-    before = len(house.asked(LedgerLoadRequested))
-    for n in range(LACKING_SYNCS_MAX + 3):
-        assert len(house.incidents()) == (n >= LACKING_SYNCS_MAX)
-        house.tell(LedgerSyncRequested(reason="test"), synced(commission(7), commission(8, NOW + DAY)))
-        house.tell(a_fill(8), synced(commission(7), commission(8, NOW + DAY)))
-    assert any("BTCUSDT" in detail for detail in house.incidents())
-    asked = house.asked(LedgerLoadRequested)[before:]
-    assert len(asked) == LACKING_SYNCS_MAX * 2 + 3
-    assert asked[-1].since_ms == NOW + DAY - OVERLAP_MS
-
-
-def test_a_fill_that_appears_later_than_its_commission_is_still_told(house: House) -> None:
-    house.tell(LedgerSyncRequested(reason="test"), synced(commission(7), commission(8, NOW + DAY)))
-    house.tell(a_fill(8), synced(commission(7), commission(8, NOW + DAY)))
-    house.tell(LedgerSyncRequested(reason="test"))
-    assert house.asked(LedgerLoadRequested)[-1].since_ms <= NOW
-    house.tell(synced(commission(7), commission(8, NOW + DAY)))
-    house.tell(a_fill(7), a_fill(8), synced(commission(7)))
-    assert [m.trade_id for m in house.executor.heard if isinstance(m, Fill)] == [8, 7]
-    assert house.incidents() == []
-
-
-def test_the_next_sync_begins_where_the_last_one_ended(house: House) -> None:
-    house.tell(an_update(a_fill(1)), LedgerSyncRequested(reason="test"), synced(commission(1, NOW)))
-    house.runtime.run_for(61_000)
-    assert house.asked(LedgerLoadRequested)[-1].since_ms == NOW - OVERLAP_MS
-
-
 def test_a_stream_that_never_tells_a_fill_made_after_it_connected_is_reopened(house: House) -> None:
     house.tell(StreamChanged(stream="private", connected=True))
     house.runtime.run_for(1_000)
@@ -437,14 +244,6 @@ def test_after_a_crash_the_serials_go_on_rising(house: House) -> None:
     house.tell(synced())
     assert house.snapshots()[-1] > before
     assert house.streams.named("open_account") == [(PATH,), (PATH,)]
-
-
-def test_the_ledger_forgets_the_oldest_fills_and_never_more_than_it_may_keep() -> None:
-    ledger = Ledger(0)
-    for trade_id in range(KNOWN_MAX + 10):
-        ledger.told(a_fill(trade_id))
-    assert ledger.found(a_fill(3))
-    assert not ledger.found(a_fill(KNOWN_MAX))
 
 
 @pytest.mark.parametrize(("reason", "asked"), [("DEPOSIT", 1), ("WITHDRAW", 1), ("ORDER", 0), ("FUNDING_FEE", 0)])

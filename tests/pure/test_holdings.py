@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qt_actors.messages.orders import Fill
 from qt_actors.messages.positions import AccountSnapshot
 from qt_actors.venue.holdings import Holdings
-from tests.builders import a_position, a_snapshot
+from tests.builders import NOW, a_position, a_snapshot
 
 
 def fill(trade_id: int, change: int) -> Fill:
@@ -26,7 +26,7 @@ def fill(trade_id: int, change: int) -> Fill:
         commission_asset="USDT",
         realized_pnl=D(0),
         maker=False,
-        time_ms=0,
+        time_ms=NOW + 1000,
     )
 
 

@@ -606,3 +606,15 @@ def test_a_full_disk_at_the_first_start_is_told_as_what_it_is():
     with pytest.raises(sqlite3.Error, match="full"):
         journal_schema.migrate(connection)
     connection.close()
+
+
+def test_charges_without_a_fill_are_found_by_their_trade(journal, reader):
+    charged = [
+        msgspec.structs.replace(an_income(n, kind="COMMISSION"), trade_id=str(n), time_ms=NOW + n) for n in (1, 2)
+    ]
+    journal.append([a_ledger(*charged, an_income(3))])
+    fill = a_fill(trade_id=1)
+    journal.append([fill])
+    owed = reader.rows("charges_without_fill", {"since_ms": NOW})
+    assert owed == [{"symbol": "BTCUSDT", "trade_id": 2, "time_ms": NOW + 2}]
+    assert reader.rows("charges_without_fill", {"since_ms": NOW + 3}) == []
