@@ -221,7 +221,7 @@ def a_result(symbol="BTCUSDT", realized="12.30", closed_ms=NOW + 5):
     )
 
 
-def an_income(transaction_id=1, kind="FUNDING_FEE", amount="-0.00000001", time_ms=NOW):
+def an_income(transaction_id=1, kind="FUNDING_FEE", amount="-0.00000001", time_ms=NOW, trade_id=""):
     return IncomeRow(
         kind=kind,
         transaction_id=transaction_id,
@@ -229,6 +229,7 @@ def an_income(transaction_id=1, kind="FUNDING_FEE", amount="-0.00000001", time_m
         amount_usd=Decimal(amount),
         asset="USDT",
         time_ms=time_ms,
+        trade_id=trade_id,
     )
 
 
@@ -270,7 +271,7 @@ EVERY_RECORD = (
     an_order(fill=a_fill()),
     a_conditional(),
     a_fill(2),
-    a_ledger(an_income(), an_income(2, "TRANSFER", "100")),
+    a_ledger(an_income(), an_income(2, "TRANSFER", "100"), an_income(3, "COMMISSION", "-1", trade_id="99")),
     TradeChanged(trade=a_trade()),
     a_result("ETHUSDT"),
     an_equity(),
@@ -609,9 +610,7 @@ def test_a_full_disk_at_the_first_start_is_told_as_what_it_is():
 
 
 def test_charges_without_a_fill_are_found_by_their_trade(journal, reader):
-    charged = [
-        msgspec.structs.replace(an_income(n, kind="COMMISSION"), trade_id=str(n), time_ms=NOW + n) for n in (1, 2)
-    ]
+    charged = [an_income(n, "COMMISSION", time_ms=NOW + n, trade_id=str(n)) for n in (1, 2)]
     journal.append([a_ledger(*charged, an_income(3))])
     fill = a_fill(trade_id=1)
     journal.append([fill])
