@@ -25,20 +25,37 @@ class Desk:
         self.engine.advance(self.now_ms)
 
     def quote(
-        self, last: str, mark: str | None = None, spread: str = "0.2", symbol: str = "BTCUSDT", volume: str = "0"
+        self,
+        last: str,
+        mark: str | None = None,
+        spread: str = "0.2",
+        symbol: str = "BTCUSDT",
+        volume: str = "0",
+        *,
+        walked: bool = False,
     ) -> None:
         """The market a second later: a touch around the last price, 2 at the bid and 3 at the ask."""
         half = Decimal(spread) / 2
-        self.touch(last, str(Decimal(last) - half), str(Decimal(last) + half), mark=mark, symbol=symbol, volume=volume)
+        bid, ask = str(Decimal(last) - half), str(Decimal(last) + half)
+        self.touch(last, bid, ask, mark=mark, symbol=symbol, volume=volume, walked=walked)
 
     def touch(
-        self, last: str, bid: str, ask: str, *, mark: str | None = None, symbol: str = "BTCUSDT", volume: str = "0"
+        self,
+        last: str,
+        bid: str,
+        ask: str,
+        *,
+        mark: str | None = None,
+        symbol: str = "BTCUSDT",
+        volume: str = "0",
+        walked: bool = False,
     ) -> None:
         """The same with bid and ask named."""
         self.now_ms += 1000
         index = Decimal(mark or last)
         sizes = Decimal(2), Decimal(3), Decimal(volume)
-        self.engine.quote(Quote(symbol, self.now_ms, Decimal(last), index, index, Decimal(bid), Decimal(ask), *sizes))
+        prices = Decimal(last), index, index, Decimal(bid), Decimal(ask)
+        self.engine.quote(Quote(symbol, self.now_ms, *prices, *sizes, walked=walked))
 
     def order(self, side: str, quantity: str, price: str | None = None, **more: str) -> dict[str, Any]:
         wire = {"symbol": "BTCUSDT", "side": side, "type": "LIMIT" if price else "MARKET", "quantity": quantity}
@@ -53,6 +70,11 @@ class Desk:
     def held(self) -> Decimal:
         rows = self.engine.position_risk_v2({"symbol": "BTCUSDT"}, self.now_ms)
         return sum((Decimal(row["positionAmt"]) for row in rows), Decimal(0))
+
+    def fills(self) -> list[tuple[str, str]]:
+        """Client id and price of every fill, oldest first."""
+        orders = [event["o"] for event in self.events if event["e"] == "ORDER_TRADE_UPDATE"]
+        return [(order["c"], order["L"]) for order in orders if order["x"] in {"TRADE", "CALCULATED"}]
 
     def kinds(self) -> list[str]:
         """Events as short names, oldest first: `ORDER_TRADE_UPDATE NEW`, `ALGO_UPDATE TRIGGERED`, `TRADE_LITE`."""

@@ -60,6 +60,8 @@ class Block:
         last: traded price; mark, index: float64.
         amounts: volume, quote volume, trades and taker volume of each print, shape (4, k).
         rising: whether the print was bought.
+        walked: whether the market came to the print through every price since the symbol's print before, which it does
+            inside a candle; a candle's open, and every captured print, is where it is.
         touch: best bid and ask after the print.
         traded: rows of the symbols that have a bar, in order.
         depth: the model behind their touch, shape (traded,).
@@ -72,6 +74,7 @@ class Block:
     index: NDArray[np.float64]
     amounts: NDArray[np.float64]
     rising: NDArray[np.bool_]
+    walked: NDArray[np.bool_]
     touch: Touch
     traded: NDArray[np.intp]
     depth: Depth
@@ -119,6 +122,7 @@ def unroll(
     amounts = bars[VOLUME:FIELDS, rows][:, :, None] * path.weights
     order = np.argsort(path.times[there], kind="stable")
     row_of = np.broadcast_to(rows[:, None], there.shape)
+    walked = np.broadcast_to(np.arange(there.shape[1]) > 0, there.shape)
     return Block(
         path.times[there][order],
         row_of[there][order],
@@ -127,6 +131,7 @@ def unroll(
         index[there][order],
         amounts[:, there][:, order],
         rising[there][order],
+        walked[there][order],
         Touch(
             touch.bid[there][order],
             touch.ask[there][order],

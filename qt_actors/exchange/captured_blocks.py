@@ -65,6 +65,7 @@ def captured_block(
         np.concatenate(index or none)[order],
         points[VOLUME : TAKER + 1],
         points[BOUGHT] > 0,
+        np.zeros(row_of.size, dtype=np.bool_),
         Touch(*(_whole(points[one], steps.tick[row_of]) for one in (BID, ASK)),
               *(_whole(points[one], steps.step[row_of]) for one in (BID_QTY, ASK_QTY))),
         traded,

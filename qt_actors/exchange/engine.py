@@ -3,7 +3,7 @@
 Orders and quotes go in, Binance-shaped replies and user-data events come out; the same inputs give the same outputs.
 Its endpoints are in endpoints.py. State changes first, the event that tells of it follows at once, before anything
 else changes. Within one quote: resting orders fill, then conditional orders fire (oldest first), then liquidation is
-judged.
+judged. Inside a candle the price passes through everything between two quotes (`way`).
 
 Where the real exchange is not known or is simplified: other participants are a depth model (`quotes.Quote.levels`) and
 a place in the queue behind what it displays (`matching`); a stop held back by priceProtect goes on waiting; a reducing
@@ -36,6 +36,7 @@ from qt_actors.exchange.rules import ExchangeRules
 from qt_actors.exchange.settings import Settings
 from qt_actors.exchange.state import State
 from qt_actors.exchange.state_writer import StateWriter
+from qt_actors.exchange.way import Way, Waymarks
 
 __all__ = ["Engine", "ExchangeError", "ExchangeRules", "Quote"]
 
@@ -59,6 +60,7 @@ class Engine(Endpoints):
         self._algos = AlgoOrders(core, self._orders, self._matching)
         self._liquidation = Liquidation(core, self._margin, self._account, self._matching, self._algos)
         self._reactions = (self._matching.touch_resting, self._algos.watch, self._liquidation.watch)
+        self._waymarks = Waymarks(core, self._margin)
         self._settings = Settings(core, self._margin, self._account)
         self._reports = Reports(core, self._margin, self._settings)
         self._queries = Queries(core, self._orders, self._algos)
@@ -116,20 +118,33 @@ class Engine(Endpoints):
         self._account.transfer(asset, money(amount))
 
     def quote(self, quote: Quote) -> None:
-        """The market of one symbol moved."""
+        """The market of one symbol moved; where it walked, what lies on its way is met first (`way`)."""
         core = self._core
         symbol = quote.symbol
+        before = core.state.quotes.get(symbol)
         core.state.quotes[symbol] = quote
         if symbol not in core.active:
             return
         core.at(quote.time_ms)
         if core.state.taken.pop(symbol, None) is not None:
             core.refresh_active(symbol)
+        if quote.walked and before is not None:
+            way = Way(before, quote, core.rules_of(symbol))
+            while (stop := self._waymarks.next(way)) is not None:
+                self._meet(way.go(stop))
+                core.state.quotes[symbol] = quote
+            quote = way.arrive()
+        self._meet(quote)
+
+    def _meet(self, quote: Quote) -> None:
+        """What a symbol's market does to the account as it stands now."""
+        core = self._core
+        core.state.quotes[quote.symbol] = quote
         for act in self._reactions:
             before = core.state.revision
             act(quote)
             if core.state.revision != before:
-                self._algos.settle(symbol)
+                self._algos.settle(quote.symbol)
 
     def settle_funding(self, symbol: str, rate: Decimal, now_ms: int) -> None:
         """The symbol's funding time is here: positions pay or receive notional at mark x rate."""

@@ -292,9 +292,9 @@ class Market:
 
     def _present(self, rows: NDArray[np.int64]) -> list[Quote]:
         touch = Touch(self.bid[rows], self.ask[rows], self.bid_qty[rows], self.ask_qty[rows])
-        prices = self.last[rows], self.mark[rows], self.index[rows]
+        prices, jumped = (self.last[rows], self.mark[rows], self.index[rows]), np.zeros(rows.size, dtype=np.bool_)
         return self._quoter.quotes(
-            Points(rows, self.print_ms[rows], *prices, touch, self.print_volume[rows]), self.book
+            Points(rows, self.print_ms[rows], *prices, touch, self.print_volume[rows], jumped), self.book
         )
 
     def _tell(self, low: int, high: int, listener: MarketListener) -> None:
@@ -310,7 +310,8 @@ class Market:
             self._told_ids[rows] = self.print_ids[rows]
             here = Touch(touch.bid[chosen], touch.ask[chosen], touch.bid_qty[chosen], touch.ask_qty[chosen])
             prices = block.last[chosen], block.mark[chosen], block.index[chosen]
-            points = Points(rows, block.times[chosen], *prices, here, block.amounts[0, chosen])
+            flow, walked = block.amounts[0, chosen], block.walked[chosen]
+            points = Points(rows, block.times[chosen], *prices, here, flow, walked)
             listener.quoted(self._quoter.quotes(points, self.book))
 
     # ---- beginnings ----------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ class Quote(msgspec.Struct, frozen=True):
     """Prices of one symbol: last trade, mark, index and the touch with its quantities (base asset).
 
     `volume` is the base volume of the last trade, 0 where it is not known. `book` tells what lies behind the touch (the
-    market's quotes have the model of `depth`); a quote without one has a plain ladder there.
+    market's quotes have the model of `depth`); a quote without one has a plain ladder there. `walked` says that the
+    market came here from the symbol's quote before through every price between (`way`), not by a jump.
     """
 
     symbol: str
@@ -44,6 +45,7 @@ class Quote(msgspec.Struct, frozen=True):
     ask_qty: Decimal
     volume: Decimal = ZERO
     book: ModelBook | ListedBook | None = None
+    walked: bool = False
 
     def _gap(self, best: Decimal) -> Decimal:
         """Distance of two levels: the smallest multiple of the spread that is at least 1 bp of the price."""

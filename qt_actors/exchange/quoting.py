@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Prints of symbols as columns of one length: row, time (ms), prices, the touch after it, base volume."""
+    """Prints of symbols as columns of one length: row, time (ms), prices, the touch after it, base volume, `walked`."""
 
     rows: NDArray[np.int64]
     times: NDArray[np.int64]
@@ -32,6 +32,7 @@ class Points:
     index: NDArray[np.float64]
     touch: Touch
     volume: NDArray[np.float64]
+    walked: NDArray[np.bool_]
 
 
 class Quoter:
@@ -63,8 +64,8 @@ class Quoter:
         )
         whole = (column.astype(np.int64).tolist() for column in columns)
         quotes = []
-        for row, time_ms, last, mark, index, bid, ask, bid_qty, ask_qty, volume in zip(
-            rows.tolist(), points.times.tolist(), *whole, strict=True
+        for row, time_ms, walked, last, mark, index, bid, ask, bid_qty, ask_qty, volume in zip(
+            rows.tolist(), points.times.tolist(), points.walked.tolist(), *whole, strict=True
         ):
             rule = self._rules[row]
             quotes.append(
@@ -80,6 +81,7 @@ class Quoter:
                     ask_qty * rule.step,
                     volume * rule.step,
                     book_of(row, time_ms),
+                    walked,
                 )
             )
         return quotes

@@ -42,8 +42,22 @@ def track(algo: AlgoOrder, price: Decimal) -> None:
 
 
 def has_turned(algo: AlgoOrder, price: Decimal) -> bool:
-    """Whether an active trailing order's price has come back from the extreme by the callback rate (percent)."""
+    """Whether an active trailing order's price has come back from the extreme by the callback rate."""
     if not algo.activated or algo.callback_rate is None:
         return False
-    rate = algo.callback_rate / 100
-    return price >= algo.extreme * (1 + rate) if algo.side == "BUY" else price <= algo.extreme * (1 - rate)
+    there = turning_price(algo.side, algo.extreme, algo.callback_rate)
+    return price >= there if algo.side == "BUY" else price <= there
+
+
+def turning_price(side: str, extreme: Decimal, callback_rate: Decimal) -> Decimal:
+    """The price that lies the callback rate (percent) back from the extreme."""
+    return extreme * (1 + callback_rate / 100 * (1 if side == "BUY" else -1))
+
+
+def next_price(algo: AlgoOrder) -> Decimal:
+    """The working price at which it does something next: fires or, a trailing one, is activated first."""
+    if algo.callback_rate is None:
+        return algo.trigger_price
+    if algo.activate_price is not None and not algo.activated:
+        return algo.activate_price
+    return turning_price(algo.side, algo.extreme, algo.callback_rate)
