@@ -12,7 +12,7 @@ import pytest
 from qt_actors.exchange.config import ExchangeConfig
 from qt_actors.exchange.faults.reading import faults_of
 from qt_actors.exchange.server import serve_in_thread
-from tests.accept.test_trader_as_a_process import (
+from tests.processes import (
     D,
     Journal,
     assert_books_agree,
@@ -20,12 +20,9 @@ from tests.accept.test_trader_as_a_process import (
     free_port,
     get,
     get_pause,
-    nobody_is_left_running,
     start_trader,
     wait_until,
 )
-
-__all__ = ["nobody_is_left_running"]  # a fixture
 
 SYMBOLS = "BTCUSDT,ETHUSDT,BNBUSDT,SOLUSDT,XRPUSDT,ADAUSDT,DOGEUSDT,LINKUSDT,AVAXUSDT,LTCUSDT,DOTUSDT,NEARUSDT"
 PLACING = {"method": "POST", "path": "/fapi/v1/*rder", "seed": 11}
