@@ -76,8 +76,9 @@ def get(url, **headers):
         return json.load(reply)
 
 
-def signed(base, path, secret="paper"):  # noqa: S107 # play money
-    query = f"timestamp={get(base + '/fapi/v1/time')['serverTime']}&recvWindow=60000"
+def signed(base, path, secret="paper", **parameters):  # noqa: S107 # play money
+    query = "".join(f"{name}={value}&" for name, value in parameters.items())
+    query += f"timestamp={get(base + '/fapi/v1/time')['serverTime']}&recvWindow=60000"
     mark = hmac.new(secret.encode(), query.encode(), hashlib.sha256).hexdigest()
     return get(f"{base}{path}?{query}&signature={mark}", **{"X-MBX-APIKEY": "paper"})
 
@@ -126,11 +127,21 @@ def assert_every_entry_had_its_stop_first(journal):
         assert stops[client_id[: client_id.rindex("-")]] <= created_ms
 
 
+def lacking(base, journal):
+    """The newest income rows of the exchange that the journal does not have."""
+    known = {
+        (kind, int(number), symbol)
+        for kind, number, symbol in journal.rows("SELECT kind, transaction_id, symbol FROM income")
+    }
+    rows = signed(base, "/fapi/v1/income", limit=1000)
+    return [row for row in rows if (row["incomeType"], int(row["tranId"]), row["symbol"]) not in known]
+
+
 def assert_books_agree(base, journal):
     """Positions, orders, wallet and fees in the journal are the exchange's, to the last digit."""
     account = signed(base, "/fapi/v3/account")
     income = journal.total("SELECT amount_usd FROM income")
-    assert income == D(account["totalWalletBalance"])
+    assert income == D(account["totalWalletBalance"]), f"the journal lacks {lacking(base, journal)}"
     fees = journal.total("SELECT commission FROM fills")
     assert fees == -journal.total("SELECT amount_usd FROM income WHERE kind = 'COMMISSION'")
     realised = journal.total("SELECT realized_pnl FROM fills")
