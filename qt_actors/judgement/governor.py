@@ -2,8 +2,8 @@
 
 Owns: the day's start equity, the losing streak, halt and pause, the risk reserved for entries under way.
 Hears: account snapshots, the ledger, proposed entries, the executor's trades, operators, lost and found venues.
-Says: directives to all, the executor included; ``EntryAdmitted`` or ``EntryDenied``; its state and the equity to the
-recorder; ``ControlTaken`` to the operator.
+Says: directives to all, the executor included; ``EntryAdmitted`` or ``EntryDenied``; its state (until the recorder has
+it on disk) and the equity to the recorder; ``ControlTaken`` to the operator.
 Never: blocks an exit; forgets a loss; lets an entry go, or confirms an operator's word, before its state is on disk.
 On restart: reads its state, transfers and uncounted trades from the journal; until the account is known again every
 entry is refused.
@@ -31,7 +31,8 @@ from qt_actors.decisions.governor import (
     first_state,
 )
 from qt_actors.decisions.protection import holdings_of
-from qt_actors.kernel import Actor, TimerFired
+from qt_actors.judgement.writing import Writing
+from qt_actors.kernel import Actor, Address, TimerFired, Up
 from qt_actors.messages.market import SymbolRules, UniverseChosen
 from qt_actors.messages.policy import (
     Decision,
@@ -74,18 +75,12 @@ class GovernorWiring(msgspec.Struct, frozen=True, kw_only=True):
     universe: Mailbox
     settings: Settings
     journal: Callable[[], JournalReader]
-    recorder: Mailbox
+    recorder: Address
+    """Watched: a state that its end has lost is told to its successor."""
     executor: Mailbox
     orchestrator: Mailbox
     listeners: tuple[Mailbox, ...]
     """Told of every new ``Directive`` and of every change of its state."""
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What waits until the state of a revision is on disk; called with the fault, empty when it is."""
-
-    revision: int
-    go_on: Callable[[str], None]
 
 
 class Governor(Actor):
@@ -107,7 +102,7 @@ class Governor(Actor):
         self._underway: reservations.Reserved = {}
         self._expired: set[str] = set()
         """Decisions under way whose signal has expired."""
-        self._receipts: list[Receipt] = []
+        self._writing = Writing()
         self._directive: Directive | None = None
         self._ills: dict[str, str] = {}
         """Subsystem → why it is not healthy; any of them stops entries."""
@@ -128,6 +123,7 @@ class Governor(Actor):
         closed = journal.rows("trades_since", {"since_ms": state.streak_since_ms, "limit": COUNTED_MAX})
         self._keep(after_results(self._state, closed))
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
+        self.watch(self._wiring.recorder)
         self._judge()
 
     def handle(self, message: object) -> None:
@@ -136,8 +132,10 @@ class Governor(Actor):
             case EntriesProposed(decisions=decisions):
                 for decision in decisions:
                     self._admit(decision)
-            case StateWritten(revision=revision, fault=fault):
-                self._written(revision, fault)
+            case StateWritten():
+                self._written(message)
+            case Up():
+                self._tell_again()
             case AccountSnapshot():
                 self._see(message)
             case LedgerSynced(income=rows, now_ms=ledger_ms):
@@ -153,15 +151,16 @@ class Governor(Actor):
                 self._judge()
             case ControlRequested():
                 self._obey_operator(message)
-            case UniverseChosen(rules=rules):
-                self._rules = {r.symbol: r for r in rules}
             case TimerFired(key=key):
                 self._timer(key)
             case _:
-                self._watch_health(message)
+                self._note(message)
 
-    def _watch_health(self, message: object) -> None:
+    def _note(self, message: object) -> None:
+        """Take what others are or have become."""
         match message:
+            case UniverseChosen(rules=rules):
+                self._rules = {r.symbol: r for r in rules}
             case VenueLost(reason=reason):
                 self._ail("venue", reason)
             case VenueReady():
@@ -180,6 +179,8 @@ class Governor(Actor):
         what, _, decision_id = key.partition(":")
         if what == "late":
             self._underway = reservations.after_waiting(self._underway, decision_id)
+        elif what == "writing":
+            self._tell_again()
         else:
             self._account = None
             self._judge()
@@ -288,21 +289,30 @@ class Governor(Actor):
     def _become(self, state: GovernorState, written: Callable[[str], None] | None = None) -> None:
         """Keep and tell a changed state; ``written`` is called when it is on disk, or with why it is not."""
         if written is not None:
-            self._receipts.append(Receipt(self._state.revision + 1, written))
+            self._writing.wait(self._state.revision + 1, written)
         if state != self._state or written is not None:
             self._keep(state)
 
     def _keep(self, state: GovernorState) -> None:
         self._state = msgspec.structs.replace(state, revision=self._state.revision + 1)
-        for listener in (self._wiring.recorder, *self._wiring.listeners):
+        self._writing.told(self._state.revision)
+        for listener in self._wiring.listeners:
             listener.tell(self._state)
+        self._tell_again()
 
-    def _written(self, revision: int, fault: str) -> None:
+    def _tell_again(self) -> None:
+        """Tell the recorder what is not on disk yet, until it is: message and receipt can be lost with an actor."""
+        if self._writing.open:
+            self._wiring.recorder.tell(self._state)
+            self.timer("writing", self._writing.repeat_ms(), real=True)
+
+    def _written(self, receipt: StateWritten) -> None:
         """Go on with what waited for the disk; a state that is there has all before it in it."""
-        due = [r for r in self._receipts if r.revision <= revision]
-        self._receipts = [r for r in self._receipts if r.revision > revision]
-        for receipt in due:
-            receipt.go_on(fault)
+        due = self._writing.heard(receipt)
+        if not self._writing.open:
+            self.cancel_timer("writing")
+        for go_on in due:
+            go_on(receipt.fault)
 
     def _follow(self, underway: reservations.Reserved) -> None:
         """Keep what the executor told of its trades; what is no longer reserved is free at once."""

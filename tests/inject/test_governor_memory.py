@@ -11,13 +11,14 @@ from qt_actors.edges.journal import FILE_NAME, SqliteJournal
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.ground.recorder import Recorder, RecorderWiring
 from qt_actors.judgement.governor import Governor, GovernorWiring
+from qt_actors.judgement.writing import REPEAT_MS_MAX
 from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
 from qt_actors.messages.market import UniverseChosen
 from qt_actors.messages.policy import Directive, EntriesProposed, EntryAdmitted, EntryDenied
 from qt_actors.messages.positions import LedgerSynced
-from qt_actors.messages.system import ControlRequested, ControlTaken
+from qt_actors.messages.system import ControlRequested, ControlTaken, GovernorState
 from tests.builders import NOW, a_decision, a_plan, a_snapshot, some_rules
-from tests.inject.test_governor import a_transfer, lost
+from tests.inject.test_governor import House, a_transfer, lost
 
 GOVERNOR = "root/governor"
 
@@ -64,13 +65,17 @@ class Process:
         universe = UniverseChosen(symbols=("BTCUSDT", "ETHUSDT"), rules=rules, refused={})
         self.tell(universe, a_snapshot(**{"positions": (), "conditionals": (), **account}))
 
-    def ask(self, control):
-        return self.runtime.address(GOVERNOR).ask(ControlRequested(control=control, reason="drill", by="test"), 1.0)
+    def ask(self, control, within_s=1.0):
+        asked = ControlRequested(control=control, reason="drill", by="test")
+        return self.runtime.address(GOVERNOR).ask(asked, within_s)
 
     def propose(self, symbol="BTCUSDT"):
         plan = a_plan(symbol=symbol, decision_id=f"{symbol}-{NOW}")
         self.tell(EntriesProposed(decisions=(a_decision(symbol=symbol, decision_id=plan.decision_id, plan=plan),)))
         return [m for m in self.probes["orchestrator"].heard if isinstance(m, EntryAdmitted | EntryDenied)][-1]
+
+    def entered(self):
+        return [m.decision.symbol for m in self.probes["executor"].heard if isinstance(m, EntryAdmitted)]
 
     def word(self):
         return [m for m in self.probes["web"].heard if isinstance(m, Directive)][-1]
@@ -104,6 +109,63 @@ def test_a_confirmed_word_survives_a_kill_right_after_the_answer(processes, cont
     third = processes()
     third.healthy()
     assert third.word().allow_new_positions
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_halt_whose_write_crashed_the_recorder_is_told_again_and_no_one_hears_yes_before_it_is_on_disk(
+    processes, tmp_path, when
+):
+    first, on_disk = processes(), SqliteJournalReader(tmp_path / FILE_NAME)
+    first.healthy()
+    first.runtime.inject(Crash("root/recorder", first.runtime.handled("root/recorder") + 1, when))
+    first.tell(ControlRequested(control="halt", reason="drill", by="test"))
+    assert on_disk.governor_state().halted == (when == "after")
+    assert not first.word().allow_new_positions
+    taken = first.ask("halt", within_s=REPEAT_MS_MAX / 1000)
+    assert (taken.fault, on_disk.governor_state().halted) == ("", True)
+    second = processes()
+    second.healthy()
+    assert not second.word().allow_new_positions
+
+
+def test_a_halt_lost_with_its_writer_reaches_the_disk_without_another_word(processes, tmp_path):
+    first, on_disk = processes(), SqliteJournalReader(tmp_path / FILE_NAME)
+    first.healthy()
+    first.runtime.inject(Crash("root/recorder", first.runtime.handled("root/recorder") + 1, "before"))
+    first.tell(ControlRequested(control="halt", reason="drill", by="test"))
+    assert not on_disk.governor_state().halted
+    first.runtime.run_for(REPEAT_MS_MAX)
+    assert on_disk.governor_state().halted
+
+
+def test_an_admission_lost_with_its_writer_enters_only_once_it_is_on_disk(processes, tmp_path):
+    first, on_disk = processes(), SqliteJournalReader(tmp_path / FILE_NAME)
+    first.healthy()
+    first.runtime.inject(Crash("root/recorder", first.runtime.handled("root/recorder") + 1, "before"))
+    plan = a_plan(symbol="BTCUSDT", decision_id=f"BTCUSDT-{NOW}")
+    first.tell(EntriesProposed(decisions=(a_decision(symbol="BTCUSDT", decision_id=plan.decision_id, plan=plan),)))
+    assert first.entered() == []
+    reserved = []
+    first.probes["executor"].answers(EntryAdmitted, lambda _m: reserved.extend(on_disk.governor_state().reserved))
+    first.runtime.run_for(REPEAT_MS_MAX)
+    assert first.entered() == [p.symbol for p in reserved] == ["BTCUSDT"]
+
+
+def test_a_state_that_the_disk_refuses_is_told_for_ever_at_a_bounded_rate():
+    house = House()
+    house.healthy()
+    house.disk = "disk is full"
+    assert house.ask("halt").fault == "disk is full"
+    before = len(house.probes["recorder"].heard)
+    house.runtime.run_for(3_600_000)
+    told = [m for m in house.probes["recorder"].heard[before:] if isinstance(m, GovernorState)]
+    assert 3_600_000 / REPEAT_MS_MAX <= len(told) <= 3_600_000 / REPEAT_MS_MAX + 10
+    assert all(m.halted for m in told)
+    house.disk = ""
+    house.runtime.run_for(2 * REPEAT_MS_MAX)
+    after = len(house.probes["recorder"].heard)
+    house.runtime.run_for(3_600_000)
+    assert len(house.probes["recorder"].heard) == after
 
 
 def test_an_entry_that_was_admitted_is_counted_after_a_kill_and_its_cooldown_goes_on(processes):
