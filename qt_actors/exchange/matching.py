@@ -29,6 +29,7 @@ from qt_actors.exchange.figures import ZERO, is_multiple
 from qt_actors.exchange.quotes import Quote
 from qt_actors.exchange.state import Order, Trade
 
+EVERYTHING: Final = Decimal(10) ** 18
 OPPOSITE: Final = {"BUY": "SELL", "SELL": "BUY"}
 Fills = list[tuple[Decimal, Decimal]]
 
@@ -93,10 +94,17 @@ class Matching:
 
     def bound(self, order: Order) -> Decimal:
         """Worst price a taker may pay: its limit, or mark moved by the symbol's marketTakeBound."""
-        if order.type == "LIMIT":
-            return order.price
-        bound = self._core.rules_of(order.symbol).market_take_bound
-        return self._core.mark(order.symbol) * (1 + bound if order.side == "BUY" else 1 - bound)
+        return order.price if order.type == "LIMIT" else self.market_bound(order.symbol, order.side)
+
+    def market_bound(self, symbol: str, side: str) -> Decimal:
+        """Mark moved by the symbol's marketTakeBound."""
+        bound = self._core.rules_of(symbol).market_take_bound
+        return self._core.mark(symbol) * (1 + bound if side == "BUY" else 1 - bound)
+
+    def depth(self, symbol: str, side: str) -> Decimal:
+        """Quantity that market orders of that side could take from a whole book."""
+        quote, bound = self._core.quote_of(symbol), self.market_bound(symbol, side)
+        return sum((part for _, part in sweep(quote.levels(side), side, EVERYTHING, bound, ZERO)), ZERO)
 
     def plan(self, order: Order) -> Fills:
         """What the order would get now; changes nothing. Quantities are cut to the symbol's step."""

@@ -6,7 +6,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,8 @@ class Report(msgspec.Struct, kw_only=True):
     trades: int = 0
     bare_seconds: float = 0.0
     longest_bare_ms: dict[str, float] = msgspec.field(default_factory=dict)
+    writes: Counter[str] = msgspec.field(default_factory=Counter)
+    checks: Counter[str] = msgspec.field(default_factory=Counter)
     violations: list[dict[str, Any]] = msgspec.field(default_factory=list)
     wall_seconds: float = 0.0
     hours_per_second: float = 0.0
@@ -46,6 +48,8 @@ class Report(msgspec.Struct, kw_only=True):
         self.steps += result.steps
         self.faults.update(result.faults)
         self.orders.update(result.orders)
+        self.writes.update(result.writes)
+        self.checks.update(result.checks)
         self.trades += result.trades
         self.bare_seconds = round(self.bare_seconds + result.bare_seconds, 3)
         for why, ms in result.longest_bare_ms.items():
@@ -134,15 +138,20 @@ def _sizes(count: int) -> Iterator[int]:
 
 def summary(report: Report) -> str:
     """The report for people."""
-    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.faults.items()))
-    orders = ", ".join(f"{kind} {count}" for kind, count in sorted(report.orders.items()))
     longest = ", ".join(f"{ms / 1000:.1f} s after {why}" for why, ms in report.longest_bare_ms.items()) or "never"
     speed = f"{report.hours:g} market hours in {report.wall_seconds:.1f} s, {report.hours_per_second:.2f} a second"
     lines = (
         f"{report.seeds} seeds, {speed}; {report.lives} lives, {report.steps:,} steps",
-        f"faults: {faults or 'none'}",
-        f"orders: {orders or 'none'}; {report.trades} trades closed",
+        f"faults: {_listed(report.faults)}",
+        f"orders: {_listed(report.orders)}; {report.trades} trades closed",
         f"a position without its whole stop: {report.bare_seconds:.1f} s in all, longest unhindered {longest}",
+        f"killed at a write of the journal: {_listed(report.writes, ', killed')}",
+        f"compared: {_listed(report.checks)}",
         f"violations: {len(report.violations)}",
     )
     return "\n".join(lines)
+
+
+def _listed(counts: Mapping[str, int], part: str = "") -> str:
+    """The counts whose names have that part."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if part in name) or "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,18 @@ from typing import Any, Final
 import msgspec
 
 from config.settings import Settings
+from exporters.prometheus import Metrics
 from models.registry import Manifest
 from qt_actors.edges.binance_client import Credentials
 from qt_actors.edges.binance_requests import Means
 from qt_actors.edges.binance_socket import StreamSocket
 from qt_actors.edges.endpoints import loopback
 from qt_actors.edges.journal import FILE_NAME, JournalError, SqliteJournal, next_generation
-from qt_actors.kernel import SimRuntime
+from qt_actors.kernel.answers import Answer
+from qt_actors.messages.orders import Intent
 from qt_actors.outside import Edges, Outside, open_edges
 from qt_actors.ports import Model
+from qt_actors.simulation.letters import CountedRuntime
 from qt_actors.simulation.loop import VirtualLoop
 from qt_actors.simulation.weather import Weather
 from qt_actors.simulation.wire import Wire
@@ -29,6 +32,8 @@ from qt_actors.tree import supervision_tree
 KEY: Final = "sim-key-7f3a91c05d"
 SECRET: Final = "sim-secret-b82e64d1fa"  # noqa: S105 -- looked for in everything that is written
 NOWHERE: Final = "http://127.0.0.1:1"
+UNPROTECTED: Final = "qt_unprotected_position_seconds_total"
+WEIGHTY: Final = ("GovernorState", "TradeClosed", "TradeChanged", "IntentResolved", "LedgerSynced", "DecisionsMade")
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,13 +56,27 @@ class SimJournal(SqliteJournal):
     def __init__(self, path: Path, now_ms: Callable[[], int], weather: Weather) -> None:
         """Open the file, where it can be opened now."""
         self._weather = weather
-        _check(path, weather)
+        self._point = "open"
+        _check(path, weather, self._point)
         super().__init__(path, now_ms)
+
+    def write_intents(self, intents: Iterable[Intent]) -> None:
+        """Write them, at the point of an order's life that its purpose names."""
+        known = tuple(intents)
+        self._point = f"intent {known[0].purpose}" if known else "intent"
+        super().write_intents(known)
+
+    def append(self, records: Iterable[object]) -> None:
+        """Write them, at the point that the weightiest of them names."""
+        known = tuple(records)
+        names = {type(record).__name__ for record in known}
+        self._point = next((name for name in WEIGHTY if name in names), "the rest")
+        super().append(known)
 
     @contextmanager
     def _commit(self, *, durable: bool) -> Iterator[None]:
         del durable
-        _check(self.path, self._weather)
+        _check(self.path, self._weather, self._point)
         with super()._commit(durable=False):
             yield
 
@@ -66,8 +85,8 @@ class SimJournal(SqliteJournal):
         self._connection.close()
 
 
-def _check(path: Path, weather: Weather) -> None:
-    fault = weather.before_write()
+def _check(path: Path, weather: Weather, point: str) -> None:
+    fault = weather.before_write(point)
     if fault:
         raise JournalError(path, fault)
 
@@ -85,11 +104,10 @@ class Life:
     def __init__(self, world: World, weather: Weather, setup: Setup) -> None:
         self.world, self.setup = world, setup
         self.began_us = world.now_us
-        _check(setup.journal, weather)
+        _check(setup.journal, weather, "start")
         self.generation = next_generation(setup.journal, world.now_ms, "paper", "simulated")
-        self.runtime = SimRuntime(
-            seed=setup.seed * 1000 + self.generation, start_ms=world.now_ms, generation=self.generation
-        )
+        self.runtime = CountedRuntime(setup.seed * 1000 + self.generation, world.now_ms, generation=self.generation)
+        self.metrics = Metrics()
         self.loop = VirtualLoop(world)
         self.wire = Wire(world, weather)
         self._journals: list[SimJournal] = []
@@ -114,6 +132,7 @@ class Life:
             open_journal=open_journal,
             load_model=setup.load_model,
             web=False,
+            metrics=self.metrics,
         )
         wire = self.wire
         means = Means(client=wire.client, stamp=wire.stamp, close=wire.close, wall_s=self.world.now_s, chance=chance)
@@ -132,6 +151,15 @@ class Life:
     def tell(self, path: str, message: object) -> None:
         """Tell an actor something from outside."""
         self.runtime.address(f"root/{path}").tell(message)
+
+    def question(self, path: str, message: object) -> Answer:
+        """Ask an actor from outside; the answer comes when it comes."""
+        return self.runtime.question(path, message)
+
+    def unprotected_s(self) -> float:
+        """What the trader itself has counted in this life."""
+        lines = self.metrics.exposition().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(UNPROTECTED))
 
     def kill(self) -> None:
         """End at once: nobody is told, nothing is finished; what has left for the exchange arrives there."""

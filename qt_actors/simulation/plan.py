@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from qt_actors.simulation.weather import Fault, Kind
@@ -26,6 +27,7 @@ WINDOWS: Final[dict[Kind, tuple[float, int, int, float, float]]] = {
     "limited": (0.5, 1_000, 10_000, 0.2, 1.0),
     "banned": (0.2, 500, 2_000, 0.5, 1.0),
     "empty book": (0.7, 20_000, 600_000, 0.3, 1.0),
+    "thin book": (0.7, 20_000, 600_000, 0.3, 1.0),
     "events lost": (1.0, 10_000, 600_000, 0.1, 0.7),
     "events doubled": (0.7, 10_000, 600_000, 0.2, 1.0),
     "events late": (1.0, 10_000, 600_000, 0.2, 1.0),
@@ -52,22 +54,30 @@ MOMENTS: Final[dict[Kind, float]] = {
     "halt": 0.4,
     "close all": 0.4,
 }
+LATER: Final[dict[Kind, float]] = {"thin book": 1.0, "start fails": 1.0, "close all": 0.5}
+LATER_PER_HOUR: Final = 2.0
+LATER_NUMBER: Final = 1001
+"""Kinds that came later are drawn apart and numbered from here, so that older seeds keep what they had."""
 
 
 def draw(seed: int, hours: float, rate: float = 1.0) -> tuple[Fault, ...]:
     """The faults of a seed, in order of time; ``rate`` times as many as usual."""
-    chance = random.Random(f"{seed}/plan")  # noqa: S311 -- a repeatable run, no secret
-    weights: dict[Kind, float] = {**{kind: row[0] for kind, row in WINDOWS.items()}, **MOMENTS}
+    usual: dict[Kind, float] = {**{kind: row[0] for kind, row in WINDOWS.items() if kind not in LATER}, **MOMENTS}
+    first = _drawn(f"{seed}/plan", usual, hours, rate * PER_HOUR, 1)
+    later = _drawn(f"{seed}/later", LATER, hours, rate * LATER_PER_HOUR, LATER_NUMBER)
+    return tuple(sorted([*first, *later], key=lambda fault: fault.at_ms))
+
+
+def _drawn(name: str, weights: Mapping[Kind, float], hours: float, per_hour: float, number: int) -> Iterator[Fault]:
+    chance = random.Random(name)  # noqa: S311 -- a repeatable run, no secret
     kinds, shares = list(weights), list(weights.values())
-    faults: list[Fault] = []
     at_ms, end_ms = 20_000.0, hours * 3_600_000
-    while rate > 0:
-        at_ms += chance.expovariate(PER_HOUR * rate) * 3_600_000
+    while per_hour > 0:
+        at_ms += chance.expovariate(per_hour) * 3_600_000
         if at_ms >= end_ms:
-            break
-        kind = chance.choices(kinds, shares)[0]
-        faults.append(_fault(len(faults) + 1, kind, int(at_ms), chance))
-    return tuple(faults)
+            return
+        yield _fault(number, chance.choices(kinds, shares)[0], int(at_ms), chance)
+        number += 1
 
 
 def _fault(number: int, kind: Kind, at_ms: int, chance: random.Random) -> Fault:
@@ -77,6 +87,8 @@ def _fault(number: int, kind: Kind, at_ms: int, chance: random.Random) -> Fault:
         return Fault(number=number, kind=kind, at_ms=at_ms, for_ms=for_ms, share=round(chance.uniform(least, most), 2))
     path, after, for_ms = "", 0, 0
     match kind:
+        case "start fails":
+            path, after = chance.choice(CRITICAL if chance.random() < 0.6 else ACTORS), chance.choice((1, 1, 2, 4))
         case "crash" | "hang":
             path = chance.choice(CRITICAL if chance.random() < 0.6 else ACTORS)
             after = chance.randrange(1, 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,13 +15,17 @@ from config.settings import load
 from qt_actors.edges.journal import JournalError
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.onnx_model import load_model
-from qt_actors.kernel import Crash, Hang
+from qt_actors.kernel import DeadLetter, UnansweredError
+from qt_actors.kernel.answers import Answer
 from qt_actors.messages.positions import ClosePosition
-from qt_actors.messages.system import Control, ControlRequested
+from qt_actors.messages.system import DrainRequested
 from qt_actors.simulation import invariants
+from qt_actors.simulation.ear import Ear, only
 from qt_actors.simulation.hands import Hands
 from qt_actors.simulation.life import KEY, SECRET, Life, Setup
+from qt_actors.simulation.operator import Operator
 from qt_actors.simulation.referee import Referee, Violation
+from qt_actors.simulation.strikes import Strikes
 from qt_actors.simulation.truth import books_of
 from qt_actors.simulation.votes import seeded_votes
 from qt_actors.simulation.weather import Fault, Weather
@@ -32,8 +37,15 @@ SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 HOUR_MS: Final = 3_600_000
 TICK_MS: Final = 1_000
 START_AGAIN_MS: Final = 2_000
-SETTLE_MS: Final = 240_000
-"""After the last fault: the books are compared when the trader has had this time in peace, without entries."""
+PEACE_MS: Final = 240_000
+"""The books are compared when one life of the trader has had this time without a fault and without entries."""
+SETTLE_MS_MAX: Final = 3_600_000
+"""After the last fault, for the trader to come to peace."""
+DRAIN_MS_MAX: Final = 60_000
+BOOKS_MS: Final = 2_000
+"""From the account's last word until it is on disk."""
+BOOKS_TRIES: Final = 3
+"""Whatever fills between the two looks of a comparison is no fault of the trader's."""
 LIMITS: Final = {
     "QT_ATR_INTERVAL": "1h",
     "ORCHESTRATOR_PROFILE": "NONE",
@@ -71,7 +83,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     trades: int
     bare_seconds: float
     longest_bare_ms: dict[str, float]
+    writes: dict[str, int]
+    """Points at which the journal was written, and of these those at which the process was killed."""
+    checks: dict[str, int]
+    """How often the invariants of a run's end were asked."""
     violations: tuple[Violation, ...]
+
+
+class Doom(msgspec.Struct, frozen=True, kw_only=True):
+    """The process is gone at a step of this life, and back after some time."""
+
+    step: int
+    away_ms: int
 
 
 class Run:
@@ -88,7 +111,8 @@ class Run:
         self.hands = Hands(self.world)
         bars = {"QT_BAR_INTERVAL": plan.interval, "QT_DATA_DIR": folder}
         settings = load(None, {}, **{**LIMITS, **bars})
-        self.referee = Referee(self.world, self.weather, self.hands, settings)
+        self.operator = Operator(self.world, lambda: self.life)
+        self.referee = Referee(self.world, self.weather, self.hands, settings, self.operator.holds)
         self.referee.steps = lambda: self.steps
         self.referee.alive = lambda: self.life is not None
         loader: Any = load_model
@@ -97,12 +121,12 @@ class Run:
         self.setup = Setup(seed=plan.seed, settings=settings, symbols=SYMBOLS, load_model=loader)
         self.life: Life | None = None
         self.lives = 0
-        self.struck: Counter[str] = Counter()
+        self.strikes = Strikes(self)
+        self.weather.on_write = self.strikes.note_write
+        self.checks: Counter[str] = Counter()
         self._hashes: list[str] = []
         self._steps_before = 0
-        self._doomed_ms: int | None = None
-        self._doom_step = -1
-        self._control: Control = "resume"
+        self._doom: Doom | None = None
 
     @property
     def steps(self) -> int:
@@ -111,10 +135,14 @@ class Run:
 
     def go(self) -> Result:
         """Run to the end; what it came to."""
+        with only(Ear({"key": KEY, "secret": SECRET}, self._leaked)):
+            return self._go()
+
+    def _go(self) -> Result:
         world = self.world
         world.after(0, self._tick)
         for fault in self.plan.faults:
-            world.after(fault.at_ms, self._striking(fault))
+            world.after(fault.at_ms, partial(self.strikes.strike, fault))
         self._start()
         self._run_to(round(self.plan.hours * HOUR_MS * 1000))
         if not self.referee.violations:
@@ -140,28 +168,75 @@ class Run:
         if self._is_doomed() or self.life.runtime.failed.is_set():
             self._kill()
 
+    # the end of a run
+
     def _settle(self) -> None:
-        """Peace, no entries, then the books."""
+        """No faults and no entries; when one life has had peace for long enough, everything is compared."""
+        self.strikes.end()
         self.weather.clear()
+        self.doom(None)
         if self.life is not None:
             self.life.runtime.heal()
-        self._say("pause")
-        self._run_to(self.world.now_us + SETTLE_MS * 1000)
-        if self.referee.violations:
+        self.operator.say("pause")
+        if not self._comes_to_peace() or self.life is None:
             return
-        if self.life is None:
-            self.referee.fail("recovery", f"no trader runs after {SETTLE_MS} ms of peace")
-            return
-        reader = SqliteJournalReader(self.setup.journal)
-        for fault in invariants.books_agree(books_of(self.world, reader, SYMBOLS, self.world.start_ms)):
-            self.referee.fail("journal = exchange", fault)
-        self._look_for_secrets()
+        for left in reversed(range(BOOKS_TRIES)):
+            faults = self._books_of_a_drained_life(self.life)
+            if not faults or self.referee.violations:
+                break
+            for fault in faults if not left else ():
+                self.referee.fail("journal = exchange", fault)
+        self.checks["books"] += 1
+        self._look_at_the_end(self.life)
 
-    def _look_for_secrets(self) -> None:
+    def _comes_to_peace(self) -> bool:
+        """Whether one life, without a word to be confirmed, has lasted for the time of peace."""
+        began_us = self.world.now_us
+        while not self.referee.violations:
+            now_us, life = self.world.now_us, self.life
+            is_confirmed = "pause" in self.operator.holds
+            if life is not None and is_confirmed and now_us - max(began_us, life.began_us) >= PEACE_MS * 1000:
+                return True
+            if now_us - began_us > SETTLE_MS_MAX * 1000:
+                missing = "no trader runs" if life is None else "no life lasts, or pause is never confirmed"
+                self.referee.fail("recovery", f"{missing}, {SETTLE_MS_MAX} ms after the last fault")
+            self._run_to(now_us + TICK_MS * 1000)
+        return False
+
+    def _books_of_a_drained_life(self, life: Life) -> tuple[str, ...]:
+        """What differs after the account was asked for a last look."""
+        answer = life.question("root/venue/account", DrainRequested())
+        until_us = self.world.now_us + DRAIN_MS_MAX * 1000
+        while not answer.settled and self.world.now_us < until_us and not self.referee.violations:
+            self._run_to(self.world.now_us + 100_000)
+        self._run_to(self.world.now_us + BOOKS_MS * 1000)
+        if not _is_answered(answer):
+            return ("the account was not drained",)
+        reader = SqliteJournalReader(self.setup.journal)
+        return invariants.books_agree(books_of(self.world, reader, SYMBOLS, self.world.start_ms))
+
+    def _look_at_the_end(self, life: Life) -> None:
+        runtime, fail = life.runtime, self.referee.fail
+        for fault in (*runtime.crowded(at_peace=True), *runtime.hoards()):
+            fail("mailboxes and caches are bounded", fault)
+        self._look_for_lost_messages(life)
+        if self.strikes.may_count(self.lives):
+            self.checks["seconds unprotected"] += 1
+            self.referee.check_count(life.unprotected_s())
         for path in sorted(self.setup.settings.data_dir.iterdir()):
             content = path.read_bytes()
             if KEY.encode() in content or SECRET.encode() in content:
-                self.referee.fail("no secret in any output", f"{path.name} holds the API key or its secret")
+                fail("no secret in any output", f"{path.name} holds the API key or its secret")
+
+    def _look_for_lost_messages(self, life: Life) -> None:
+        self.checks["messages of a life"] += 1
+        for fault in (*life.runtime.lost(), *life.runtime.twice):
+            self.referee.fail("every message is handled once or buried", fault)
+        for fault in life.runtime.crowded(at_peace=False):
+            self.referee.fail("mailboxes and caches are bounded", fault)
+
+    def _leaked(self, name: str, line: str) -> None:
+        self.referee.fail("no secret in any output", f"a log line holds the API {name}: {line}")
 
     # lives
 
@@ -172,105 +247,40 @@ class Run:
             log.info("the trader cannot start: %s", error)
             self.world.after(START_AGAIN_MS, self._start)
             return
+        life.runtime.on_dead_letter(self._buried)
         self.life, self.lives = life, self.lives + 1
+        self.referee.begin_life()
+
+    def _buried(self, letter: DeadLetter) -> None:
+        if isinstance(letter.message, ClosePosition):
+            self.referee.forgive_close(letter.message.symbol)
+
+    def doom(self, away_ms: int | None, *, steps: int = 0) -> None:
+        """Let the process be gone after so many steps, and back ``away_ms`` later; None: let it live."""
+        if away_ms is None or self.life is None:
+            self._doom, self.weather.on_write = None, self.strikes.note_write
+            return
+        doom = Doom(step=self.life.runtime.steps + steps, away_ms=away_ms)
+        if self._doom is None or doom.step < self._doom.step:
+            self._doom = doom
 
     def _is_doomed(self) -> bool:
-        return self._doomed_ms is not None and self.life is not None and self.life.runtime.steps >= self._doom_step
+        return self._doom is not None and self.life is not None and self.life.runtime.steps >= self._doom.step
 
     def _kill(self) -> None:
         assert self.life is not None  # noqa: S101 # only a living one is killed
-        life, self._steps_before, again_ms = self.life, self.steps, self._doomed_ms or START_AGAIN_MS
+        life, self._steps_before = self.life, self.steps
+        again_ms = self._doom.away_ms if self._doom is not None else START_AGAIN_MS
         self._hashes.append(life.runtime.digest())
-        self.life, self._doomed_ms = None, None
-        self.weather.on_write = _nothing
+        self._look_for_lost_messages(life)
+        self.doom(None)
+        self.life = None
         life.kill()
         self.world.after(again_ms, self._start)
 
     def _tick(self) -> None:
         self.world.advance()
         self.world.after(TICK_MS, self._tick)
-
-    # faults
-
-    def _striking(self, fault: Fault) -> Any:
-        return lambda: self._strike(fault)
-
-    def _strike(self, fault: Fault) -> None:
-        if self._strike_world(fault) or (self.life is not None and self._strike_life(self.life, fault)):
-            self.struck[fault.kind] += 1
-
-    def _strike_world(self, fault: Fault) -> bool:
-        hands, chance = self.hands, self.weather.chance_of(fault)
-        match fault.kind:
-            case "stop expired":
-                return hands.expire_stop(chance)
-            case "orders cancelled":
-                return hands.cancel_orders(chance)
-            case "position added":
-                return hands.add(chance)
-            case "position cut":
-                return hands.cut(chance)
-            case "position opened":
-                return hands.open(chance, SYMBOLS)
-            case "listen key lost":
-                self.world.exchange.exchange.listen_keys.delete()
-                return True
-            case "crash" | "hang" | "kill" | "kill at write" | "clock jump" | "pause" | "halt" | "close all":
-                return False
-            case "disconnect":
-                return False
-            case _:
-                self.weather.begin(fault)
-                if fault.kind == "away" and self.life is not None:
-                    self.life.wire.cut()
-                return True
-
-    def _strike_life(self, life: Life, fault: Fault) -> bool:
-        runtime, path = life.runtime, f"root/{fault.path}"
-        chance = self.weather.chance_of(fault)
-        match fault.kind:
-            case "crash":
-                nth = runtime.handled(path) + fault.after
-                runtime.inject(Crash(path, nth, chance.choice(("before", "after"))))
-            case "hang":
-                runtime.inject(Hang(path, runtime.handled(path) + fault.after, fault.for_ms or None))
-                self.weather.begin(msgspec.structs.replace(fault, for_ms=60_000))
-            case "kill":
-                self._doomed_ms, self._doom_step = fault.for_ms, runtime.steps + fault.after
-            case "kill at write":
-                self._kill_at_write(fault)
-            case "clock jump":
-                runtime.clock.jump(fault.after)
-            case "disconnect":
-                life.wire.cut(chance.choice(("market", "public", "private", "")))
-            case "pause" | "halt":
-                self._say(fault.kind)
-                self.world.after(fault.for_ms, lambda: self._say("resume"))
-            case "close all":
-                for symbol in SYMBOLS:
-                    life.tell("trading/executor", ClosePosition(symbol=symbol, reason="operator", exit_reason="manual"))
-            case _:
-                return False
-        return True
-
-    def _kill_at_write(self, fault: Fault) -> None:
-        """The process is gone at one of the next writes of the journal: written, and nobody has heard of it."""
-        left = fault.after
-
-        def write() -> None:
-            nonlocal left
-            left -= 1
-            if left < 0 and self._doomed_ms is None:
-                self._doomed_ms, self._doom_step = fault.for_ms, 0
-
-        self.weather.on_write = write
-
-    def _say(self, control: Control) -> None:
-        if self.life is None:
-            return
-        self._control = control
-        self.referee.halted_us = None if control == "resume" else self.world.now_us
-        self.life.tell("judgement/governor", ControlRequested(control=control, reason="simulated", by="simulation"))
 
     # the end
 
@@ -288,11 +298,13 @@ class Run:
             hash=self.digest(),
             steps=self.steps,
             lives=self.lives,
-            faults=dict(self.struck),
+            faults=dict(self.strikes.struck),
             orders=dict(self.referee.orders),
             trades=len(trades),
             bare_seconds=round(self.referee.bare_ms / 1000, 3),
             longest_bare_ms=self.referee.longest_bare_ms,
+            writes=dict(self.strikes.writes),
+            checks=dict(self.checks),
             violations=tuple(self.referee.violations),
         )
         if self.life is not None:
@@ -301,5 +313,8 @@ class Run:
         return result
 
 
-def _nothing() -> None:
-    pass
+def _is_answered(answer: Answer) -> bool:
+    try:
+        return answer.settled and answer.get(timeout=0) is not None
+    except UnansweredError:
+        return False

@@ -9,15 +9,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
 
 from qt_actors.edges.binance_errors import ReplyError
-from qt_actors.exchange.faults.desk import Hit
-from qt_actors.exchange.faults.fault import Facts
-from qt_actors.exchange.faults.fault import Fault as ExchangeFault
-from qt_actors.exchange.faults.requests import UNKNOWN, with_empty_book
+from qt_actors.exchange.faults.requests import UNKNOWN
 from qt_actors.simulation.world import World
 
 Kind = Literal[
@@ -30,6 +28,7 @@ Kind = Literal[
     "limited",
     "banned",
     "empty book",
+    "thin book",
     "events lost",
     "events doubled",
     "events late",
@@ -68,7 +67,6 @@ REPLIES: Final[Mapping[str, tuple[int, int, str]]] = {
 ONLY_ORDERS: Final = frozenset({"refused", "unknown executed", "unknown not executed"})
 WAIT_S: Final = {"limited": 3.0, "banned": 20.0}
 EXECUTED: Final = frozenset({"unknown executed", "reply lost"})
-EMPTY: Final = (Hit(ExchangeFault(kind="no_liquidity"), 0),)
 LATENCY_MS: Final = (20.0, 180.0)
 
 
@@ -91,6 +89,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: int = 0
 
 
+class Request(msgspec.Struct, frozen=True):
+    """A request that has reached the exchange; ``sent_us``: when it left."""
+
+    method: str
+    path: str
+    params: dict[str, Any]
+    sent_us: int
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What becomes of one request: its delays, and the error in place of carrying it out, or of its answer."""
 
@@ -109,15 +116,14 @@ class Weather:
 
     Attributes:
         happened: how often each kind struck.
-        observers: are told of every request that was carried out: (method, path, params, reply, error).
+        observers: are told of every request that the exchange dealt with, and of its reply, None where it refused.
     """
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
         self.happened: Counter[str] = Counter()
-        self.observers: list[Callable[..., None]] = []
-        self.writes = 0
-        self.on_write: Callable[[], None] = lambda: None
+        self.observers: list[Callable[[Request, Any], None]] = []
+        self.on_write: Callable[[str], str] = lambda _point: ""
         self._seed = seed
         self._random = random.Random(f"{seed}/latency")  # noqa: S311 -- a repeatable run, no secret
         self._active: dict[int, tuple[Fault, random.Random]] = {}
@@ -176,22 +182,35 @@ class Weather:
         return Verdict(there_ms, back_ms)
 
     @contextmanager
-    def at_the_desk(self, world: World, method: str, path: str, params: Mapping[str, Any]) -> Iterator[None]:
-        """Let nothing be there to take for an entry, where a fault wants it so."""
-        is_entry = (method, path) == ("POST", "/fapi/v1/order") and "reduceOnly" not in params
-        hits: tuple[Hit, ...] = ()
-        for fault, chance in self._active.values():
-            if is_entry and fault.kind == "empty book" and chance.random() < fault.share:
-                self.happened[fault.kind] += 1
-                hits = EMPTY
-        facts = Facts("request", method, path, symbol=params.get("symbol", ""), side=params.get("side", ""))
-        with with_empty_book(world.exchange.exchange, facts, hits):
+    def at_the_desk(self, world: World, request: Request) -> Iterator[None]:
+        """Let nothing, or only a part, be there to take for an entry, where a fault wants it so."""
+        exchange, left = world.exchange.exchange, None
+        params = request.params
+        if (request.method, request.path) == ("POST", "/fapi/v1/order") and "reduceOnly" not in params:
+            left = self._left_in_the_book(Decimal(params["quantity"]))
+        if left is None:
             yield
+            return
+        book = {"symbol": params["symbol"], "side": params["side"]}
+        exchange.operate("spoil", {"do": "thin_book", "left": str(left), **book})
+        exchange.stands = True
+        try:
+            yield
+        finally:
+            exchange.stands = False
+            exchange.operate("spoil", {"do": "full_book", **book})
 
-    def carried_out(self, method: str, path: str, params: Mapping[str, Any], reply: Any, error: Any) -> None:
+    def _left_in_the_book(self, quantity: Decimal) -> Decimal | None:
+        for fault, chance in self._active.values():
+            if fault.kind in {"empty book", "thin book"} and chance.random() < fault.share:
+                self.happened[fault.kind] += 1
+                return quantity * Decimal(0 if fault.kind == "empty book" else chance.choice((0.25, 0.5, 0.75)))
+        return None
+
+    def carried_out(self, request: Request, reply: Any) -> None:
         """Tell the observers."""
         for observer in self.observers:
-            observer(method, path, params, reply, error)
+            observer(request, reply)
 
     def on_event(self) -> tuple[float, ...]:
         """After which delays an event of the account arrives: once, twice, late, or never."""
@@ -212,10 +231,11 @@ class Weather:
                     delays = [delay + chance.uniform(0, 5_000) for delay in delays]
         return tuple(delays)
 
-    def before_write(self) -> str:
-        """Why the journal cannot be written now; empty when it can."""
-        self.writes += 1
-        self.on_write()
+    def before_write(self, point: str) -> str:
+        """Why the journal cannot be written now, at this point of the trader's life; empty when it can."""
+        killed = self.on_write(point)
+        if killed:
+            return killed
         for kind, text in (("journal full", "database or disk is full"), ("journal locked", "database is locked")):
             if self.active(kind):
                 self.happened[kind] += 1

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosedError
 
 from qt_actors.edges.binance_errors import Failure, ReplyError
 from qt_actors.exchange.errors import ExchangeError
-from qt_actors.simulation.weather import Weather
+from qt_actors.simulation.weather import Request, Weather
 from qt_actors.simulation.world import ACCOUNT, World
 
 RECV_WINDOW_MS: Final = 5_000
@@ -77,35 +77,40 @@ class Wire:
         if weather.away():
             await asyncio.sleep(0.05)
             raise Failure("retry", 0, "cannot connect to the exchange", sent=False)
-        verdict = weather.on_request(method, path, params)
+        verdict, sent_us = weather.on_request(method, path, params), world.now_us
         reply = asyncio.get_running_loop().create_future()
 
         def answer(value: Any, error: Exception | None) -> None:
-            if reply.done() or self.dead:
-                return
+            if reply.done() or self.dead or weather.away():
+                return  # what is under way when the line is cut arrives nowhere
             if error is not None:
                 reply.set_exception(error)
             else:
                 reply.set_result(value)
 
         def arrive() -> None:
-            value, error = None, verdict.before
+            if weather.away():
+                return
+            value, error = None, verdict.before or self._refused_time(stamp_ms)
             if error is None:
-                error = self._refused_time(stamp_ms)
-            if error is None:
-                try:
-                    with weather.at_the_desk(world, method, path, params):
-                        value = world.request(method, path, params)
-                except ExchangeError as refused:
-                    error = ReplyError(refused.http_status, refused.code, refused.msg)
-                else:
-                    error = verdict.after
-                weather.carried_out(method, path, params, value, error)
+                value, error = self._carried_out(Request(method, path, params, sent_us))
+                error = error or verdict.after
             if not verdict.lost:
                 world.after(verdict.back_ms, lambda: answer(value, error))
 
         world.after(verdict.there_ms, arrive)
         return await reply
+
+    def _carried_out(self, request: Request) -> tuple[Any, Exception | None]:
+        """The exchange's reply, or its refusal."""
+        value, error = None, None
+        try:
+            with self._weather.at_the_desk(self.world, request):
+                value = self.world.request(request.method, request.path, request.params)
+        except ExchangeError as refused:
+            error = ReplyError(refused.http_status, refused.code, refused.msg)
+        self._weather.carried_out(request, value)
+        return value, error
 
     def _refused_time(self, stamp_ms: float | None) -> Exception | None:
         if stamp_ms is None:

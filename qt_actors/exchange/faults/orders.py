@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qt_actors.exchange import params
 from qt_actors.exchange.core import in_symbol_order
+from qt_actors.exchange.matching import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
     from qt_actors.exchange.core import Core
     from qt_actors.exchange.matching import Matching
 
-EVERYTHING: Final = Decimal(10) ** 18
 DISPLACED: Final = "4"  # expiry reason of an order that the exchange took away
 
 
 def spoil(core: Core, matching: Matching, algos: AlgoOrders, wire: Mapping[str, str]) -> None:
-    """Do what `wire` says: `do` is empty_book or full_book (of symbol, for orders of side) or expire.
+    """Do what `wire` says: `do` is empty_book, thin_book or full_book (of symbol, for orders of side) or expire.
 
+    thin_book leaves quantity `left` to take.
     expire ends open orders, conditional too: those of symbol, side and type, or the one of orderId or algoId.
     """
-    if wire["do"] == "empty_book":
-        symbol = params.symbol_of(wire)
-        core.state.taken.setdefault(symbol, {})[wire["side"]] = EVERYTHING
+    if wire["do"] in {"empty_book", "thin_book"}:
+        symbol, side = params.symbol_of(wire), wire["side"]
+        gone = EVERYTHING if wire["do"] == "empty_book" else matching.depth(symbol, side) - Decimal(wire["left"])
+        core.state.taken.setdefault(symbol, {})[side] = max(gone, Decimal(0))
         core.active.add(symbol)
         return
     if wire["do"] == "full_book":
