@@ -56,7 +56,7 @@ class CountedRuntime(SimRuntime):
 
         def counted(message: Any) -> None:
             envelope = own.current
-            if envelope is not None and not envelope.own:
+            if envelope is not None and not envelope.own and not own.fenced:  # a zombie wakes with a dead letter
                 if envelope.number in untold:
                     untold.discard(envelope.number)
                 elif not envelope.attempts:
