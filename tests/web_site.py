@@ -83,6 +83,13 @@ class Site:
         told = json.loads(body) if answer.headers["Content-Type"].startswith("application/json") else body.decode()
         return answer.status, told
 
+    def headers(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        connection.request("GET", path)
+        found = connection.getresponse().headers
+        connection.close()
+        return found
+
     def get(self, path):
         status, told = self.ask(path)
         assert status == 200, told

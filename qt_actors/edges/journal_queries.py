@@ -116,9 +116,12 @@ QUESTIONS: Final[dict[str, Question]] = {
         {"window_ms": 1},
     ),
     "equity": Question(
-        "SELECT * FROM (SELECT max(now_ms) AS now_ms, equity_usd, wallet_usd, daily_pnl_usd, gross_notional_usd "
-        "FROM equity WHERE now_ms >= :since_ms GROUP BY now_ms / :step_ms ORDER BY now_ms DESC LIMIT :limit) "
-        "ORDER BY now_ms",
+        # one row a step: its newest reading, and its lowest and highest, so that thinning hides no trough
+        "SELECT now_ms, equity_usd, wallet_usd, daily_pnl_usd, gross_notional_usd, low_usd, high_usd FROM "
+        "(SELECT max(now_ms) AS last_ms, min(CAST(equity_usd AS REAL)) AS low_usd, "
+        "max(CAST(equity_usd AS REAL)) AS high_usd FROM equity WHERE now_ms >= :since_ms "
+        "GROUP BY now_ms / :step_ms ORDER BY last_ms DESC LIMIT :limit) "
+        "JOIN equity ON now_ms = last_ms ORDER BY now_ms",
         {"since_ms": 0, "step_ms": 60_000, "limit": 1440},
     ),
     "equity_span": Question(

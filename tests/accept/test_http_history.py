@@ -37,6 +37,27 @@ def test_the_equity_curve_is_thinned_and_keeps_its_newest_point(site):
     assert len(site.get("/api/equity?hours=1")["equity"]) == 361
 
 
+def test_thinning_the_equity_curve_hides_neither_its_lowest_nor_its_highest_reading(site):
+    readings = {10: "9000.5", 2224: "11000.25"}  # neither is the newest reading of its step
+    site.journal.append(
+        [
+            system.EquityMeasured(
+                now_ms=NOW - 10_000 * i,
+                wallet_usd=Decimal(10_000),
+                equity_usd=Decimal(readings.get(i, "10000")),
+                unrealized_usd=ZERO,
+                daily_pnl_usd=ZERO,
+                gross_notional_usd=ZERO,
+            )
+            for i in range(5000)
+        ]
+    )
+    told = site.get("/api/equity")
+    assert (told["low_usd"], told["high_usd"]) == (9000.5, 11000.25)
+    assert {p["equity_usd"] for p in told["equity"]} == {10_000}
+    assert [p["low_usd"] for p in told["equity"]].count(9000.5) == 1
+
+
 def test_trades_come_newest_first_as_many_as_asked(site):
     site.journal.append([a_result(i) for i in range(60)])
     assert len(site.get("/api/trades")["trades"]) == 50

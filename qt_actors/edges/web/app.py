@@ -164,11 +164,11 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
 
     @app.get("/api/equity", tags=["history"])
     def equity(hours: Annotated[int, Query(ge=1, le=24 * 7)] = 24 * 7) -> Response:
-        """Equity over the last hours of market time, at most 720 points."""
+        """Equity over the last hours of market time, at most 720 steps, each with its lowest and highest reading."""
         since_ms = sources.now_ms() - hours * 3_600_000
         span_ms = journal.rows("equity_span", {"since_ms": since_ms})[0]["span_ms"]
         asked = {"since_ms": since_ms, "step_ms": max(1, span_ms // POINTS_MAX), "limit": POINTS_MAX}
-        return Json({"equity": views.money(journal.rows("equity", asked))})
+        return Json(views.curve(journal.rows("equity", asked)))
 
     @app.get("/api/incidents", tags=["history"])
     def incidents(limit: Limit = 50) -> Response:
@@ -177,6 +177,8 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
 
 
 def _add_pages(app: FastAPI, sources: Sources) -> None:
+    parts = {file.name: file for file in STATIC.iterdir() if file.is_file()}
+
     @app.get("/metrics", tags=["state"])
     def metrics() -> Response:
         """Prometheus metrics."""
@@ -190,10 +192,16 @@ def _add_pages(app: FastAPI, sources: Sources) -> None:
     async def docs() -> Response:
         return FileResponse(STATIC / "docs.html", headers=_PAGE_HEADERS)
 
+    @app.get("/static/{name}", include_in_schema=False)
+    async def part(name: str) -> Response:
+        if name not in parts:
+            raise HTTPException(404, "Not Found")
+        return FileResponse(parts[name], headers=_PAGE_HEADERS)
+
 
 _PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 Scope = MutableMapping[str, Any]

@@ -294,6 +294,15 @@ def results(journal: JournalReader, now_ms: int, days: int) -> Json:
     return {"now_ms": now_ms, "losing_streak": streak, **answer, **first}
 
 
+def curve(rows: list[Json]) -> Json:
+    """Return the equity curve with the lowest and the highest reading of all its steps, None without any."""
+    return {
+        "low_usd": min((row["low_usd"] for row in rows), default=None),
+        "high_usd": max((row["high_usd"] for row in rows), default=None),
+        "equity": money(rows),
+    }
+
+
 def money(rows: list[Json]) -> list[Json]:
     """Return journal rows with their exact texts of money and quantity as numbers."""
     return [{k: _maybe_number(k, v) for k, v in row.items()} for row in rows]
