@@ -278,6 +278,37 @@ def test_news_of_an_earlier_incarnation_do_not_touch_the_next(runtime: Runtime, 
     assert state(runtime, "root/a").restarts == 1
 
 
+class Echo(SimRuntime):
+    """Tells every death twice."""
+
+    def _tell_supervisor(self, path: str, message: object) -> None:
+        super()._tell_supervisor(path, message)  # type: ignore[arg-type]
+        if isinstance(message, Down):
+            super()._tell_supervisor(path, message)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "after"),
+    [
+        ("one_for_one", ["root/b#2 up"]),
+        ("rest_for_one", ["root/c#1 stopped", "root/b#2 up", "root/c#2 up"]),
+        ("one_for_all", ["root/c#1 stopped", "root/a#1 stopped", "root/a#2 up", "root/b#2 up", "root/c#2 up"]),
+    ],
+)
+def test_a_death_that_is_told_twice_counts_once_and_restarts_nobody_twice(strategy: str, after: list[str]):
+    for seed in range(20):
+        runtime = Echo(seed)
+        probe = Probe(runtime, "out")
+        begin(runtime, three(runtime, strategy, intensity=1))
+        hear(probe, 3)
+        runtime.address("root/b").tell(crash)
+        runtime.run_for(1_000)
+        assert list(probe.heard[3:]) == after
+        assert not runtime.failed.is_set()
+        assert state(runtime, "root").statistics["failures"] == 1
+        assert state(runtime, "root/b").restarts == 1
+
+
 def test_a_supervisor_that_crashes_takes_its_children_along_and_is_restarted():
     runtime = SimRuntime(seed=5)
     probe = Probe(runtime, "out")

@@ -251,3 +251,57 @@ def test_a_superseded_incarnation_is_refused_at_every_door(release: threading.Ev
     assert refused == ["tell", "reply", "watch"]
     out.expect_none()
     assert runtime.tree()[1].restarts == 1
+
+
+class Reader(Actor):
+    """Tells who heard what; hangs on an event and then says nothing more, so that no door can stop it."""
+
+    def __init__(self, out: Address) -> None:
+        super().__init__()
+        self.out = out
+
+    def on_start(self) -> None:
+        self.out.tell(("up", self.incarnation))
+
+    def handle(self, message: object) -> None:
+        if isinstance(message, threading.Event):
+            message.wait(30)
+        else:
+            self.out.tell((message, self.incarnation))
+
+
+def test_a_zombie_that_wakes_reads_nothing_more_of_what_waits(release: threading.Event):
+    runtime = ThreadRuntime()
+    out, address = Probe(runtime, "out"), runtime.address("root/reader")
+    made = runtime.address("out")
+    child = ChildSpec("reader", lambda: Reader(made), hang_after_ms=200)
+    slow = Backoff(initial_ms=500, max_ms=500, jitter=0.0)
+    runtime.start(SupervisorSpec("root", children=(child,), backoff=slow))
+    assert out.expect(tuple) == ("up", 1)
+    zombie = thread_of("root/reader#1")
+    address.tell(release)
+    for number in range(20):
+        address.tell(number)
+    runtime.on_dead_letter(lambda _letter: release.set())  # it is abandoned now: let it wake before the next one starts
+    assert [out.expect(tuple, within_ms=5_000) for _ in range(21)] == [("up", 3), *((n, 3) for n in range(20))]
+    zombie.join(5)
+    assert not zombie.is_alive()
+    assert runtime.stop(5)
+
+
+def test_in_simulation_too_a_zombie_reads_nothing_more():
+    for seed in range(20):
+        runtime = SimRuntime(seed)
+        out, address = Probe(runtime, "out"), runtime.address("root/reader")
+        made = runtime.address("out")
+        child = ChildSpec("reader", lambda to=made: Reader(to), hang_after_ms=1_000)
+        slow = Backoff(initial_ms=5_000, max_ms=5_000, jitter=0.0)
+        runtime.start(SupervisorSpec("root", children=(child,), backoff=slow))
+        assert runtime.wait_ready(5)
+        event = threading.Event()
+        event.set()
+        runtime.inject(Hang("root/reader", 1, wake_after_ms=3_000))
+        for message in (event, 1, 2):
+            address.tell(message)
+        runtime.run_for(20_000)
+        assert out.heard == (("up", 1), ("up", 3), (1, 3), (2, 3))
