@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -83,6 +82,16 @@ def why(journal: SqliteJournalReader) -> Json:
     }
 
 
-def clock(ms: int | None) -> str:
-    """Return a time as people read it."""
-    return "–" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def decisions(journal: SqliteJournalReader, symbol: str, bars: int) -> Json | None:
+    """Return what ``/api/decisions/SYMBOL`` answers; None when nothing was decided on it."""
+    from qt_actors.edges.web.decision_views import decided  # noqa: PLC0415 # not needed while a trader runs
+
+    rows = journal.rows("decisions", {"symbol": symbol, "limit": bars})
+    return {"symbol": symbol, "decisions": decided(journal, rows)} if rows else None
+
+
+def symbols(journal: SqliteJournalReader) -> set[str]:
+    """Return the symbols of the newest bar that was decided on."""
+    newest = next(iter(journal.rows("bars", {"limit": 1})), None)
+    asked = {"close_time_ms": newest["close_time_ms"]} if newest else None
+    return {row["symbol"] for row in journal.rows("decisions_of_bar", asked)} if asked else set()

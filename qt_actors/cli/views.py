@@ -12,6 +12,7 @@ import typer
 from qt_actors.cli.run import settings_or_exit
 from qt_actors.cli.say import problem, wrong_usage
 from qt_actors.cli.source import Json, NotRunningError, RefusedError, Trader, journal_of
+from qt_actors.cli.symbols import nearest, spellings
 from qt_actors.edges.journal_schema import JournalError
 
 if TYPE_CHECKING:
@@ -56,42 +57,60 @@ def pnl(
 
 def why(
     symbol: Annotated[
-        str | None, typer.Argument(help="One symbol, gate by gate; none: all of them, summed up.")
+        str | None, typer.Argument(help="One symbol (BTCUSDT, BTC/USDT, btc); none: all of them, summed up.")
     ] = None,
     *,
-    bars: Annotated[int, typer.Option(min=1, max=200, help="How many bars back (with a symbol).")] = 3,
+    bars: Annotated[int, typer.Option(min=1, max=200, help="How many bars back (with a symbol).")] = 5,
+    everything: Annotated[bool, typer.Option("--all", help="Every gate of every bar, passed ones too.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show why there is a trade or none: every gate's value against its limit."""
+    """Show why there is a trade or none: what decided, every gate's value against what it needs."""
     from qt_actors.cli import screens, stored  # noqa: PLC0415 # as above
+    from qt_actors.cli.why import decisions  # noqa: PLC0415 # as above
 
     settings = settings_or_exit()
     if symbol is None:
         _out(_told(settings, lambda t: t.ask("/api/why"), stored.why), screens.funnel, json=json)
         return
-    name = symbol.strip().upper()
-    if not name or not name.isprintable():
+    if not spellings(symbol):
         wrong_usage(f"{symbol!r} is no symbol; give one such as BTCUSDT, or none for all")
 
     def recorded(journal: SqliteJournalReader) -> Json:
-        rows = journal.rows("decisions", {"symbol": name, "limit": bars})
-        if not rows:
-            problem(f"symbol {name}: the journal {journal.path} has no decision on it in its last {bars} bars")
-        return {"symbol": name, "decisions": rows}
+        told = next(filter(None, (stored.decisions(journal, name, bars) for name in spellings(symbol))), None)
+        if told is None:
+            known = nearest(symbol, stored.symbols(journal))
+            problem(f"symbol {symbol}: the journal {journal.path} has no decision on it in its last {bars} bars{known}")
+        return told
 
-    told = _told(settings, lambda t: t.ask(f"/api/decisions/{name}?limit={bars}"), recorded)
-    _out(told, screens.decisions, json=json)
+    told = _told(settings, lambda t: _decided(t, symbol, bars), recorded)
+    _out(told, lambda shown: decisions(shown, everything=everything), json=json)
+
+
+def _decided(trader: Trader, symbol: str, bars: int) -> Json:
+    """Return the decisions on the symbol that is meant; a line with the nearest names when there is none."""
+    names = spellings(symbol)
+    for name in names:
+        try:
+            return trader.ask(f"/api/decisions/{name}?limit={bars}")
+        except RefusedError:
+            continue
+    refused = trader.ask("/api/why")["not_traded"]
+    for name in names:
+        if name in refused:
+            raise RefusedError(f"symbol {name}: {refused[name]}")
+    known = {s["symbol"] for s in trader.ask("/api/signals/live")["signals"]}
+    raise RefusedError(f"symbol {symbol}: not traded here{nearest(symbol, known)}")
 
 
 def tree(*, json: AsJson = False) -> None:
     """Show the supervision tree of the running trader."""
-    from qt_actors.cli import screens  # noqa: PLC0415 # as above
+    from qt_actors.cli.tree import tree as drawn  # noqa: PLC0415 # as above
 
     def nothing(_journal: SqliteJournalReader) -> Json:
         problem("no trader runs: the tree is of a running one; start it with qt run")
 
     told = _told(settings_or_exit(), lambda t: t.ask("/api/tree"), nothing)
-    _out(told, screens.tree, json=json)
+    _out(told, drawn, json=json)
 
 
 def predict(
@@ -136,14 +155,14 @@ def _told(settings: Settings, live: Callable[[Trader], Json], stored: Callable[[
 
 def _out(told: Json, screen: Callable[[Json], Any], *, json: bool, noted: bool = True) -> None:
     """Print as JSON or as a screen, with a word on stderr when it is not the running trader that told it."""
-    from qt_actors.cli import screens  # noqa: PLC0415 # as above
-
     if json:
         typer.echo(msgspec.json.encode(told))
         return
     if noted and not told["running"]:
         typer.echo(told["source"], err=True)
-    screens.show(screen(told))
+    from qt_actors.cli.draw import show  # noqa: PLC0415 # as above
+
+    show(screen(told))
 
 
 def register(app: typer.Typer) -> None:

@@ -85,6 +85,14 @@ QUESTIONS: Final[dict[str, Question]] = {
     "trades_open": Question(
         "SELECT * FROM trades WHERE phase NOT IN ('closed', 'abandoned') ORDER BY opened_ms", json=("state", "exits")
     ),
+    "trade_of": Question(
+        # open, ended or given up; figures of the result are NULL until it is closed
+        f"{_RESULTS} t.symbol, t.side, t.phase, t.opened_ms, t.state, r.closed_ms, r.quantity, r.entry_price, "
+        "r.exit_price, r.exit_reason, r.net_usd, r.complete FROM trades t LEFT JOIN results r USING (decision_id) "
+        "WHERE t.decision_id = :decision_id",
+        {"decision_id": ...},
+        json=("state",),
+    ),
     "decisions": Question(
         # through the last bars: the table is kept in their order, so that a bar is written to one place
         "SELECT * FROM decisions WHERE symbol = :symbol AND close_time_ms IN "

@@ -20,6 +20,7 @@ class Incarnation:
     __slots__ = (
         "actor",
         "beat_since_s",
+        "born_ms",
         "busy_since_s",
         "current",
         "ended",
@@ -52,6 +53,7 @@ class Incarnation:
         self.last_message = ""
         self.busy_since_s: float | None = None
         self.beat_since_s: float | None = None  # when its loop was asked for a sign of life it has not given yet
+        self.born_ms = runtime.real_ms()
         self.started = False
         self.ended = False
         self.taking = False

@@ -87,7 +87,8 @@ class ActorState(msgspec.Struct, frozen=True):
     or ended. `busy_ms` is real time since the current message was taken, 0 when waiting. `mailbox_high` is the most
     that ever waited: exact up to 8, above that up to an eighth too low, because counting each message would cost more.
     `last_error_ms`: when `last_error` happened, UTC ms on the runtime's clock, 0 for never; `circuits`: classes of
-    messages that are kept from it now because it crashed on them; `zombies`: superseded incarnations that still run.
+    messages that are kept from it now because it crashed on them; `zombies`: superseded incarnations that still run;
+    `up_ms`: real time since this incarnation began, 0 when none runs.
     """
 
     path: str
@@ -106,6 +107,7 @@ class ActorState(msgspec.Struct, frozen=True):
     last_error_ms: int = 0
     circuits: tuple[str, ...] = ()
     zombies: int = 0
+    up_ms: int = 0
 
 
 class Envelope(msgspec.Struct, gc=False, eq=False):

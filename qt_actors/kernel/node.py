@@ -65,6 +65,7 @@ class Node:
             statistics=statistics,
             mailbox_high=self.mailbox.high,
             last_error_ms=self.last_error_ms,
+            up_ms=max(0, real_ms - own.born_ms) if own is not None else 0,
             circuits=self.circuits.open_now(real_ms),
             zombies=zombies,
         )

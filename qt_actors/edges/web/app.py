@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from exporters.prometheus import CONTENT_TYPE, Metrics
 from qt_actors.edges.web import control, views
 from qt_actors.edges.web.control import Controls
+from qt_actors.edges.web.decision_views import decided
 from qt_actors.edges.web.os_report import os_report
 from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.kernel import ActorState
@@ -143,14 +144,14 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
 
     @app.get("/api/decisions/{symbol}", tags=["history"])
     def decisions(symbol: str, limit: Annotated[int, Query(ge=1, le=200)] = 5) -> Response:
-        """The symbol's decisions of the last bars, gate by gate: value against limit."""
+        """The symbol's decisions of the last bars: a sentence, gate by gate value against limit, trade and orders."""
         rows = journal.rows("decisions", {"symbol": symbol.upper(), "limit": limit})
         universe = sources.snapshot().universe
         known = universe is not None and symbol.upper() in universe.symbols
         if not rows and not known:
             refused = universe.refused.get(symbol.upper()) if universe else None
             raise HTTPException(404, f"symbol {symbol.upper()}: {refused or 'not traded here'}")
-        return Json({"symbol": symbol.upper(), "decisions": rows})
+        return Json({"symbol": symbol.upper(), "decisions": decided(journal, rows)})
 
     @app.get("/api/why", tags=["history"])
     def why() -> Response:
