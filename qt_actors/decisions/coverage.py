@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from qt_actors.decisions.protection import covered_quantity, covers
-from qt_actors.decisions.trade_state import ENDED, remaining
+from qt_actors.decisions.trade_state import ENDED, is_covered, remaining
 from qt_actors.messages.positions import AccountSnapshot, Position, RestingOrder, TradeState
 
 
@@ -42,9 +42,9 @@ def after_trade(covers_now: Covers, trade: TradeState) -> tuple[dict[str, Cover]
     since = before.bare_ms if before else None
     if trade.phase in ENDED or remaining(trade) <= 0:
         return made, max(0, now - since) if since is not None else 0
-    if not trade.stop_id:
+    if not is_covered(trade):
         proven = before.proven_ms if before else now
-        lost = max(proven, min(trade.stop_lost_ms or now, now))
+        lost = max(proven, min(trade.bare_from_ms or now, now))
         made[symbol] = Cover(proven, bare_ms=since if since is not None else lost)
         return made, 0
     if before is not None and before.stop_id == trade.stop_id:

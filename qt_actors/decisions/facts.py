@@ -99,7 +99,8 @@ class BookFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         gross_notional_usd: open positions at mark plus reserved entries.
-        held, pending: symbols with a position (whoever opened it), and with an entry under way or reserved.
+        held, pending: symbols with a position (whoever opened it), and with an entry under way or reserved, or an order
+            of ours that still rests from before.
         last_entry_ms: when the last entry was admitted, 0 when there never was one.
         models: closed-trade record by model name; a model without one counts as untried.
         quote_age_ms_max: in exchange time, so a replay at speed N passes N times as much.

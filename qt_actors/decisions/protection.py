@@ -10,7 +10,7 @@ import msgspec
 from qt_actors.decisions.admission import Holding
 from qt_actors.decisions.ids import client_id, parse
 from qt_actors.decisions.leverage import LIQUIDATION_SHARE
-from qt_actors.decisions.trade_state import ENDED, HELD, is_ours, purpose_of, remaining, target_left
+from qt_actors.decisions.trade_state import ENDED, HELD, is_ours, is_over, purpose_of, remaining, target_left
 from qt_actors.messages.base import Side, opposite
 from qt_actors.messages.market import SymbolRules
 from qt_actors.messages.positions import (
@@ -46,6 +46,8 @@ class Findings(msgspec.Struct, frozen=True):
     orphans: tuple[CancelOrphan, ...] = ()
     vanished: tuple[PositionVanished, ...] = ()
     """Trades open (or of doubted entry) in our book and flat, or turned round, on the exchange."""
+    left: tuple[PositionVanished, ...] = ()
+    """Trades ended in our book and flat on the exchange, whose stop is not known to be gone: nothing needs it now."""
 
 
 def held_side(quantity: Decimal) -> Side:
@@ -142,11 +144,12 @@ def examine(
         ),
         orphans=_orphans(snapshot, trades, frozenset(held)),
         vanished=tuple(PositionVanished(symbol=s) for s in mine if s not in same),
+        left=tuple(
+            PositionVanished(symbol=s)
+            for s, t in trades.items()
+            if t.phase in ENDED and not is_over(t) and t.changed_ms <= asked_ms and s not in held
+        ),
     )
-
-
-def _ended(trade: TradeState) -> bool:
-    return trade.phase in ENDED
 
 
 def _is_doubted(trade: TradeState) -> bool:
@@ -181,24 +184,39 @@ def _found(
         liquidation_price=position.liquidation_price,
         missing_quantity=missing,
         adopted=adopted,
-        stop=None if missing else next((o for o in conditionals if covers(o, position)), None),
+        stop=max(
+            (o for o in conditionals if covers(o, position) and (not missing or parse(o.client_id))),
+            key=lambda o: (o.close_position, o.quantity),
+            default=None,
+        ),
     )
 
 
 def _orphans(
     snapshot: AccountSnapshot, trades: Mapping[str, TradeState], held: frozenset[str]
 ) -> tuple[CancelOrphan, ...]:
-    """Orders of ours that belong to no living trade; foreign orders, and those of a position to be adopted, stay."""
+    """Orders of ours that belong to no living trade; foreign orders stay, and those of a position to be adopted.
+
+    An adopted one may need the stops that were there before until its own stands for all of it.
+    """
     found = []
+    whole = {p.symbol for p in snapshot.positions if _stands_alone(trades.get(p.symbol), p, snapshot.conditionals)}
     for order in (*snapshot.conditionals, *snapshot.orders):
         trade = trades.get(order.symbol)
         if parse(order.client_id) is None or (order.symbol in held and (trade is None or trade.phase in ENDED)):
             continue
-        if trade is not None and (trade.changed_ms >= snapshot.requested_ms or (trade.adopted and not _ended(trade))):
+        if trade is not None and (trade.changed_ms >= snapshot.requested_ms):
+            continue
+        if trade is not None and trade.adopted and trade.phase not in ENDED and order.symbol not in whole:
             continue
         if trade is None or trade.phase in ENDED or not is_ours(trade, order.client_id):
             found.append(CancelOrphan(symbol=order.symbol, client_id=order.client_id, conditional=order.conditional))
     return tuple(found)
+
+
+def _stands_alone(trade: TradeState | None, position: Position, conditionals: tuple[RestingOrder, ...]) -> bool:
+    own = tuple(o for o in conditionals if trade is not None and o.client_id == trade.stop_id)
+    return covered_quantity(position, own) == abs(position.quantity)
 
 
 def emergency_stop_price(position: ProtectPosition, rules: SymbolRules | None, stop_pct: Decimal) -> Decimal:
@@ -243,7 +261,7 @@ def adopt(position: ProtectPosition, rules: SymbolRules | None, stop_pct: Decima
         decision_price=position.entry_price,
         stop_id=stop.client_id if stop else "",
         stop_price=stop_price,
-        stop_quantity=size,
+        stop_quantity=stop.quantity if stop and position.missing_quantity else size,
         entry_id=client_id(position.symbol, now_s, "entry"),
         target_id="",
         target_price=zero,

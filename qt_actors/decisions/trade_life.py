@@ -38,6 +38,7 @@ from qt_actors.decisions.trade_state import (
     Step,
     is_counted,
     purpose_of,
+    quantity_sent,
     remaining,
     with_changes,
     with_counted,
@@ -98,16 +99,18 @@ def on_accepted(
 ) -> Step:
     """Take the exchange's acknowledgement (or a look-up that found the order); ``forbidden``: why no entry may go."""
     purpose = purpose_of(trade, client_id)
-    if purpose is None or trade.phase in ENDED:
-        late = trade.phase in ENDED and purpose in {"stop", "target", "trail"} and status == RESTING
-        return Step(trade, (cancel(trade, client_id),) if late else ())
+    if trade.phase in ENDED:
+        return _late(trade, client_id, status, now_ms)
+    if purpose is None:
+        return Step(trade)
     expected = client_id in trade.pending
     if not expected and purpose in {"stop", "target", "trail"} and not _stands(trade, client_id):
         return Step(trade)  # its end was heard of before its beginning
+    quantity = quantity_sent(trade, client_id)
     trade = without(trade, client_id, now_ms)
     match purpose:
         case "stop":
-            return _stop_accepted(trade, client_id, status, now_ms, forbidden)
+            return _stop_accepted(trade, client_id, status, quantity, now_ms, forbidden)
         case "target" | "trail" if status == RESTING:
             return _exit_rests(trade, client_id, purpose, now_ms)
         case "target" | "trail" if expected and status in LOST and remaining(trade) > 0:
@@ -125,6 +128,27 @@ def on_accepted(
             return Step(trade)
 
 
+def _late(trade: TradeState, client_id: str, status: str, now_ms: int) -> Step:
+    """Take an answer after the trade's end: what rests is taken back, the stop of a closed one as ``end`` says."""
+    if status != RESTING:
+        return on_gone(trade, client_id, now_ms)
+    purpose = purpose_of(trade, client_id)
+    if client_id == trade.stop_id or purpose not in {"stop", "target", "trail"}:
+        return Step(trade)
+    if purpose == "stop" and not trade.stop_id:
+        left = with_changes(trade, now_ms, stop_id=client_id)
+        if trade.phase == "closed":
+            return Step(left, (), (SnapshotRequested(reason=f"whether {trade.symbol} is flat"),))
+        trade = left
+    return Step(trade, (cancel(trade, client_id),))
+
+
+def on_gone(trade: TradeState, client_id: str, now_ms: int) -> Step:
+    """Note that the stop which outlasted its trade is cancelled, triggered or not known any more."""
+    ours = trade.phase in ENDED and client_id == trade.stop_id
+    return Step(with_changes(trade, now_ms, stop_id="") if ours else trade)
+
+
 def _stands(trade: TradeState, client_id: str) -> bool:
     return client_id in {trade.stop_id, trade.target_id, trade.trail_id}
 
@@ -137,18 +161,20 @@ def _exit_rests(trade: TradeState, client_id: str, purpose: Purpose, now_ms: int
     return Step(armed(with_changes(trade, now_ms, **{field: client_id}), now_ms), commands)
 
 
-def _stop_accepted(trade: TradeState, client_id: str, status: str, now_ms: int, forbidden: str) -> Step:
+def _stop_accepted(
+    trade: TradeState, client_id: str, status: str, quantity: Decimal, now_ms: int, forbidden: str
+) -> Step:
     if trade.phase == "stopping" and status != RESTING:
         return abandon(trade, now_ms, f"stop refused: it ended {status} before its entry")
     if status in EXECUTING:  # it has triggered: the fills will tell
-        return Step(with_changes(trade, now_ms, stop_id=client_id))
+        return Step(with_changes(trade, now_ms, stop_id=client_id, stop_quantity=quantity))
     if status != RESTING:
         gone = with_changes(trade, now_ms, stop_id="") if trade.stop_id == client_id else trade
         return stop_failed(gone, f"the stop ended {status}", now_ms)
     old = trade.stop_id if trade.stop_id != client_id else ""
     if old and attempt_of(old) > attempt_of(client_id):  # acknowledged out of order: the later one knows the size
         return Step(trade, taken_back(trade, client_id))
-    trade = with_changes(trade, now_ms, stop_id=client_id)
+    trade = with_changes(trade, now_ms, stop_id=client_id, stop_quantity=quantity)
     if trade.phase != "stopping":
         return Step(trade, taken_back(trade, old))
     if now_ms > trade.expires_ms or forbidden:
@@ -281,7 +307,7 @@ def on_fill(trade: TradeState, fill: Fill, now_ms: int) -> Step:
         return Step(trade)
     if fill.side == trade.side:
         more = with_changes(trade, now_ms, commission_usd=trade.commission_usd + fill.commission)
-        return grown(with_counted(more, fill.trade_id, now_ms), fill.quantity, fill.price, now_ms)
+        return grown(with_counted(more, fill.trade_id, now_ms), fill.quantity, fill.price, now_ms, fill.time_ms)
     return _reduced(with_counted(trade, fill.trade_id, now_ms), fill, now_ms)
 
 
@@ -294,13 +320,15 @@ def _reduced(trade: TradeState, fill: Fill, now_ms: int) -> Step:
         mfe_pct=max(trade.mfe_pct, gain),
         mae_pct=min(trade.mae_pct, gain),
         exited=min(trade.filled, trade.exited + fill.quantity),
-        exit_notional=trade.exit_notional + fill.quantity * fill.price,
+        exit_notional=trade.exit_notional + min(fill.quantity, remaining(trade)) * fill.price,
         realized_usd=trade.realized_usd + fill.realized_pnl,
         commission_usd=trade.commission_usd + fill.commission,
         target_filled=trade.target_filled + (fill.quantity if kind == "target" else ZERO),
         exits=trade.exits if kind in trade.exits else (*trade.exits, kind),
     )
-    return end(trade, now_ms) if remaining(trade) <= 0 else Step(trade)
+    if remaining(trade) > 0:
+        return Step(trade)
+    return end(with_changes(trade, now_ms, stop_id="") if fill.client_id == trade.stop_id else trade, now_ms)
 
 
 def _exit_kind(trade: TradeState, client_id: str) -> ExitReason:
@@ -319,13 +347,15 @@ def _exit_kind(trade: TradeState, client_id: str) -> ExitReason:
 
 def on_conditional(trade: TradeState, event: ConditionalUpdated, now_ms: int) -> Step:
     """Take one ALGO_UPDATE: a protective order that ended by itself is replaced, or the trade is closed."""
-    if trade.phase in ENDED or event.status not in LOST:
+    if trade.phase in ENDED:
+        return Step(trade) if event.status == RESTING else on_gone(trade, event.client_id, now_ms)
+    if event.status not in LOST:
         return Step(trade)
     if event.client_id in trade.pending:  # the reply that it was taken is still on its way
         code = WOULD_TRIGGER if event.status == "REJECTED" else ENDED_BY_ITSELF
         return on_refused(trade, event.client_id, code, f"it ended {event.status}", now_ms)
     if event.client_id == trade.stop_id:
-        trade = with_changes(trade, now_ms, stop_id="", stop_lost_ms=event.time_ms)
+        trade = with_changes(trade, now_ms, stop_id="", bare_from_ms=event.time_ms)
         if trade.phase == "stopping":
             return abandon(trade, now_ms, f"the stop ended {event.status} before its entry")
         if trade.phase == "entering" or not remaining(trade):

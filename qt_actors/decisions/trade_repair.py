@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from qt_actors.decisions.ids import parse
+from qt_actors.decisions.protection import adopt, emergency_stop_price, inside_liquidation
 from qt_actors.decisions.trade_orders import close_order, conditional_order, taken_back
 from qt_actors.decisions.trade_reports import closed_report
 from qt_actors.decisions.trade_state import (
@@ -20,6 +22,7 @@ from qt_actors.decisions.trade_state import (
     Step,
     given_up,
     is_bare,
+    is_covered,
     missed,
     remaining,
     retry_real_ms,
@@ -27,30 +30,38 @@ from qt_actors.decisions.trade_state import (
     target_left,
     with_changes,
 )
+from qt_actors.messages.market import SymbolRules
 from qt_actors.messages.orders import Purpose
 from qt_actors.messages.policy import ReservationReleased
-from qt_actors.messages.positions import SnapshotRequested, TradeState
+from qt_actors.messages.positions import ProtectPosition, SnapshotRequested, TradeState
 
 
 def place(trade: TradeState, now_ms: int, purpose: Purpose, quantity: Decimal, *, now: bool = False) -> Step:
     """Send one conditional order; ``now``: a trail that starts at the current price."""
     command = conditional_order(trade, purpose, quantity, activate=not now)
-    changes: dict[str, object] = {"stop_quantity": quantity} if purpose == "stop" else {}
-    return Step(with_changes(trade, now_ms, pending=(*trade.pending, command.client_id), **changes), (command,))
+    sent = (*trade.stops_sent, (command.client_id, quantity)) if purpose == "stop" else trade.stops_sent
+    pending = (*trade.pending, command.client_id)
+    return Step(with_changes(trade, now_ms, pending=pending, stops_sent=sent), (command,))
 
 
 def abandon(trade: TradeState, now_ms: int, reason: str) -> Step:
     """End a trade that never held anything; its stop, if any, is taken back."""
-    ended = with_changes(trade, now_ms, phase="abandoned", reason=reason, pending=())
+    ended = with_changes(trade, now_ms, phase="abandoned", reason=reason, pending=(), stops_sent=())
     released = ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome=reason)
     return Step(ended, taken_back(trade, trade.stop_id), (released,))
 
 
-def end(trade: TradeState, now_ms: int) -> Step:
-    """End a trade that is flat; what still rests is taken back."""
-    ended = with_changes(trade, now_ms, phase="closed", pending=())
-    resting = taken_back(trade, trade.stop_id, trade.target_id, trade.trail_id)
-    return Step(ended, resting, (closed_report(trade, now_ms),))
+def end(trade: TradeState, now_ms: int, *, seen: bool = False) -> Step:
+    """End a trade whose fills say that it is flat; its stop stays until the account says so, too (``seen``).
+
+    What somebody added unseen is covered by it meanwhile; left a moment too long, it only reduces.
+    """
+    stop_id = trade.stop_id if parse(trade.stop_id) else ""  # another's is not ours to take back
+    ended = with_changes(trade, now_ms, phase="closed", stop_id=stop_id, pending=(), stops_sent=())
+    exits, closed = taken_back(trade, trade.target_id, trade.trail_id), closed_report(trade, now_ms)
+    if seen:
+        return Step(ended, (*taken_back(trade, trade.stop_id), *exits), (closed,))
+    return Step(ended, exits, (closed, SnapshotRequested(reason=f"whether {trade.symbol} is flat")))
 
 
 def close(trade: TradeState, reason: str, now_ms: int) -> Step:
@@ -79,7 +90,7 @@ def close_by_policy(trade: TradeState, reason: str, now_ms: int) -> Step:
 
 def stop_failed(trade: TradeState, text: str, now_ms: int, *, passed: bool = False) -> Step:
     """Go on without the stop: place it again, or close at market when its price is passed or it cannot be kept."""
-    if trade.phase in ENDED or trade.stop_id or not remaining(trade):
+    if trade.phase in ENDED or is_covered(trade) or not remaining(trade):
         return Step(trade)  # another stop stands, or nothing is held
     trade = struck(trade, now_ms)
     if trade.strikes > ATTEMPTS_MAX + 1:
@@ -163,6 +174,23 @@ def protect(
     return stop_failed(with_changes(trade, now_ms, stop_id=""), "protection was missing", now_ms, passed=passed)
 
 
+def restored(
+    trade: TradeState | None, found: ProtectPosition, rules: SymbolRules | None, adopted_stop_pct: Decimal, now_ms: int
+) -> Step:
+    """Restore a missing stop; take a position that is not in our book into it, with a stop of ours if it has none."""
+    if trade is None or trade.phase in ENDED:
+        trade = adopt(found, rules, adopted_stop_pct, now_ms)
+    elif not trade.stop_price:
+        trade = with_changes(trade, now_ms, stop_price=emergency_stop_price(found, rules, adopted_stop_pct))
+    else:
+        trade = with_changes(trade, now_ms, stop_price=inside_liquidation(trade.stop_price, found, rules))
+    if not found.missing_quantity:
+        return Step(trade)
+    beyond = found.mark_price - trade.stop_price
+    size, passed = abs(found.quantity), beyond <= 0 if found.quantity > 0 else beyond >= 0
+    return protect(trade, now_ms, size=size, passed=passed, some_stands=found.missing_quantity < size)
+
+
 def rearm(trade: TradeState, now_ms: int, *, target: bool, trail: bool) -> Step:
     """Place the target or the trail that the exchange no longer shows."""
     if trade.phase not in HELD or trade.pending or not remaining(trade) or given_up(trade, now_ms):
@@ -178,19 +206,20 @@ def rearm(trade: TradeState, now_ms: int, *, target: bool, trail: bool) -> Step:
     return step
 
 
-def grown(trade: TradeState, quantity: Decimal, price: Decimal, now_ms: int) -> Step:
-    """Take in what somebody else added to the position, and protect it with the rest: the new stop stands first."""
+def grown(trade: TradeState, quantity: Decimal, price: Decimal, now_ms: int, since_ms: int = 0) -> Step:
+    """Take in what somebody else added to the position, and protect it with the rest: the new stop stands first.
+
+    A close under way was sent for less; ``since_ms``: exchange time of the execution, 0 when nobody told it.
+    """
     filled = trade.filled + quantity
     average = (trade.filled * trade.entry_price + quantity * price) / filled
-    more = with_changes(
-        trade,
-        now_ms,
-        filled=filled,
-        quantity=max(trade.quantity, filled),
-        entry_price=average,
-        attempts=trade.attempts + 1,
-    )
-    return place(more, now_ms, "stop", remaining(more)) if trade.phase in HELD and trade.stop_price else Step(more)
+    more = with_changes(trade, now_ms, filled=filled, quantity=max(trade.quantity, filled), entry_price=average)
+    if is_covered(more):
+        return Step(more)
+    more = with_changes(more, now_ms, attempts=trade.attempts + 1, bare_from_ms=since_ms)
+    if trade.phase not in {*HELD, "closing"} or not trade.stop_price:
+        return Step(more)
+    return place(more, now_ms, "stop", remaining(more))
 
 
 def on_resized(trade: TradeState, size: Decimal, entry_price: Decimal, now_ms: int) -> Step:
@@ -212,10 +241,13 @@ def on_resized(trade: TradeState, size: Decimal, entry_price: Decimal, now_ms: i
 
 
 def on_position_gone(trade: TradeState, now_ms: int) -> Step:
-    """End a trade whose position the exchange no longer has; without its fills nobody knows its result."""
+    """End a trade whose position the exchange no longer has; without its fills nobody knows its result.
+
+    The account has said that it is flat: its stop is taken back, again with every such word, until it is gone.
+    """
     if trade.phase in ENDED:
-        return Step(trade)
+        return Step(trade, taken_back(trade, trade.stop_id))
     if not trade.filled:
         return abandon(trade, now_ms, "no position and no fill")
     kinds = trade.exits if "external" in trade.exits else (*trade.exits, "external")
-    return end(with_changes(trade, now_ms, exits=kinds, exited=trade.filled, complete=False), now_ms)
+    return end(with_changes(trade, now_ms, exits=kinds, exited=trade.filled, complete=False), now_ms, seen=True)

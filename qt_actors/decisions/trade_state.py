@@ -60,7 +60,14 @@ def target_left(trade: TradeState) -> Decimal:
 
 def without(trade: TradeState, client_id: str, now_ms: int) -> TradeState:
     """Return the trade with this order no longer pending."""
-    return with_changes(trade, now_ms, pending=tuple(i for i in trade.pending if i != client_id))
+    pending = tuple(i for i in trade.pending if i != client_id)
+    sent = tuple(s for s in trade.stops_sent if s[0] != client_id)
+    return with_changes(trade, now_ms, pending=pending, stops_sent=sent)
+
+
+def quantity_sent(trade: TradeState, stop_id: str) -> Decimal:
+    """Return for how much a stop was placed that is now acknowledged."""
+    return dict(trade.stops_sent).get(stop_id, trade.stop_quantity)
 
 
 def struck(trade: TradeState, now_ms: int) -> TradeState:
@@ -120,10 +127,20 @@ def is_loss_of_stop(trade: TradeState, event: ConditionalUpdated) -> bool:
     return ours and event.status in LOST and trade.phase not in ENDED and remaining(trade) > 0
 
 
+def is_covered(trade: TradeState) -> bool:
+    """Tell whether the stop that stands is as large as what we hold."""
+    return bool(trade.stop_id) and trade.stop_quantity >= remaining(trade)
+
+
 def is_bare(trade: TradeState) -> bool:
-    """Tell whether we hold something without a stop, without one under way, and without a close under way."""
+    """Tell whether we hold something without a whole stop, without one under way, and without a close under way."""
     stop_on_its_way = any(purpose_of(trade, i) == "stop" for i in trade.pending)
-    return trade.phase in HELD and remaining(trade) > 0 and not trade.stop_id and not stop_on_its_way
+    return trade.phase in HELD and remaining(trade) > 0 and not is_covered(trade) and not stop_on_its_way
+
+
+def is_over(trade: TradeState) -> bool:
+    """Tell whether the trade has ended and has left no stop that could meet the next one of its symbol."""
+    return trade.phase in ENDED and not trade.stop_id
 
 
 def retry_real_ms(trade: TradeState) -> int | None:
@@ -150,4 +167,4 @@ def awaited(trade: TradeState) -> tuple[str, ...]:
 
 def is_under_way(trade: TradeState) -> bool:
     """Tell whether an order of the trade is on its way, or its end not heard of yet."""
-    return trade.phase in MOVING or (trade.phase not in ENDED and bool(trade.pending))
+    return not is_over(trade) if trade.phase in ENDED else trade.phase in MOVING or bool(trade.pending)

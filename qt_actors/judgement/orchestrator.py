@@ -20,6 +20,7 @@ import msgspec
 from config.settings import Settings
 from qt_actors.decisions import chain
 from qt_actors.decisions.facts import BookFacts, SymbolFacts, quote_at
+from qt_actors.decisions.ids import parse
 from qt_actors.decisions.performance import UNTRIED, Record, learned, recovered
 from qt_actors.decisions.policy import policy_of
 from qt_actors.decisions.trade_state import ENDED
@@ -284,7 +285,9 @@ class Orchestrator(Actor):
     def _book(self) -> BookFacts:
         account, directive = self._account, self._directive
         held = frozenset(p.symbol for p in account.positions) if account else None
-        pending = self._busy | set(directive.reserved) if directive else None
+        orders = (*account.orders, *account.conditionals) if account else ()
+        resting = {order.symbol for order in orders if parse(order.client_id)}
+        pending = self._busy | set(directive.reserved) | resting if directive else None
         gross = sum((p.notional_usd for p in account.positions), Decimal(0)) if account else None
         return BookFacts(
             directive=directive,

@@ -110,7 +110,7 @@ class ProtectPosition(Message, frozen=True, kw_only=True):
     """What no stop covers; zero for a covered position that is only to be taken into our book."""
     adopted: bool
     stop: RestingOrder | None = None
-    """One that covers it already, when nothing is missing."""
+    """The largest one that covers it, in part too if it is ours."""
 
 
 class PositionResized(Message, frozen=True, kw_only=True):
@@ -200,8 +200,10 @@ class TradeState(Message, frozen=True, kw_only=True):
     entry_price: Decimal
     decision_price: Decimal
     stop_id: str
+    """Of the stop that stands; it outlasts the trade until it is known to be gone."""
     stop_price: Decimal
     stop_quantity: Decimal
+    """Of the stop that stands."""
     entry_id: str
     target_id: str
     target_price: Decimal
@@ -235,8 +237,10 @@ class TradeState(Message, frozen=True, kw_only=True):
     misses: int = 0
     """Targets and trails that failed, counted likewise."""
     miss_ms: int = 0
-    stop_lost_ms: int = 0
-    """Exchange time at which the last stop that was lost ended."""
+    bare_from_ms: int = 0
+    """Exchange time at which the stop last ceased to cover all: it ended, or somebody added to the position."""
+    stops_sent: tuple[tuple[str, Decimal], ...] = ()
+    """Client id and quantity of the stops sent and not yet acknowledged or refused."""
     entry_doubted: bool = False
     """The exchange says that it does not know the entry: whether there is a position decides."""
     close_wanted: str = ""
@@ -275,7 +279,10 @@ class ProtectionMeasured(Message, frozen=True, kw_only=True):
 
 
 class PositionVanished(Message, frozen=True, kw_only=True):
-    """Position monitor → executor: two snapshots show this trade flat; what its fills did not tell is unknown."""
+    """Position monitor → executor: this trade's position is not there; what its fills did not tell is unknown.
+
+    Two snapshots show it, or one made after its fills had ended the trade.
+    """
 
     symbol: str
 

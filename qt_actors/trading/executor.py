@@ -19,9 +19,8 @@ import msgspec
 from qt_actors.decisions import trade_life, trade_repair
 from qt_actors.decisions.excursions import excursions
 from qt_actors.decisions.ids import purpose_in
-from qt_actors.decisions.protection import adopt, emergency_stop_price, inside_liquidation
 from qt_actors.decisions.trade_reports import closed_line, placed_line
-from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_loss_of_stop, is_under_way, retry_real_ms
+from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_loss_of_stop, is_over, is_under_way, retry_real_ms
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
@@ -179,7 +178,7 @@ class Executor(Actor):
         """Begin the trade, unless the symbol is taken or this decision was ever acted upon: the journal remembers."""
         plan = decision.plan
         held = self._trades.get(decision.symbol)
-        taken = held is not None and (held.phase not in ENDED or held.decision_id == decision.decision_id)
+        taken = held is not None and (not is_over(held) or held.decision_id == decision.decision_id)
         acted = {"decision_id": decision.decision_id}
         repeated = plan is None or taken or bool(self._wiring.journal().rows("intents_of", acted))
         if plan is None or repeated or self._forbidden:
@@ -245,6 +244,7 @@ class Executor(Actor):
                 self._refused(symbol, client_id, 0, f"{gate}: {reason}")
             case orders.OrderCancelled():
                 self._dispatch.forget(client_id)
+                self._step(symbol, lambda t, now: trade_life.on_gone(t, client_id, now))
 
     def _looked_up(self, message: orders.LookedUp) -> None:
         client_id, symbol = message.client_id, message.symbol
@@ -259,6 +259,7 @@ class Executor(Actor):
             case orders.OrderMissing():
                 if not self._is_pending(symbol, client_id):
                     self._dispatch.forget(client_id)
+                    self._step(symbol, lambda t, now: trade_life.on_gone(t, client_id, now))
                 elif self._dispatch.missed(client_id):
                     self._resolve(message, "missing", None)
                     self._step(symbol, lambda t, now: trade_life.on_missing(t, client_id, now))
@@ -277,15 +278,14 @@ class Executor(Actor):
             case orders.Fill():
                 self._step(message.symbol, lambda t, now: trade_life.on_fill(t, message, now))
         filled = message.fill if isinstance(message, orders.OrderUpdated) else message
-        if isinstance(filled, orders.Fill) and (trade is None or trade.phase in ENDED):
-            reason = f"{filled.client_id or 'somebody'} filled {filled.symbol}, which is not in our book"
+        if isinstance(filled, orders.Fill) and (
+            trade is None or trade.phase in ENDED or purpose_in(filled.client_id) is None
+        ):
+            reason = f"{filled.client_id or 'somebody'} filled {filled.symbol}, and no trade of our book has ordered it"
             self._wiring.account.tell(positions.SnapshotRequested(reason=reason))
 
     def _protect(self, message: positions.ProtectPosition) -> None:
-        """Restore a missing stop; take a position that is not in our book into it, with a stop of ours if it has none.
-
-        Without the exchange's rules no price can be made: the monitor asks again with the next snapshot.
-        """
+        """Restore a stop or adopt; without the exchange's rules no price can be made: the monitor will ask again."""
         now, trade = self.now_ms(), self._trades.get(message.symbol)
         unknown = trade is None or trade.phase in ENDED
         if (not self._rules and message.missing_quantity) or not (unknown or message.missing_quantity):
@@ -293,21 +293,7 @@ class Executor(Actor):
         detail = f"{message.quantity} held, {message.missing_quantity} without a stop"
         self._note("adopted position" if unknown else "missing protection", message.symbol, detail)
         rules, pct = self._rules.get(message.symbol), self._wiring.adopted_stop_pct
-        if trade is None or unknown:
-            trade = adopt(message, rules, pct, now)
-        elif not trade.stop_price:
-            trade = msgspec.structs.replace(trade, stop_price=emergency_stop_price(message, rules, pct), changed_ms=now)
-        else:
-            trade = msgspec.structs.replace(
-                trade, stop_price=inside_liquidation(trade.stop_price, message, rules), changed_ms=now
-            )
-        if message.missing_quantity:
-            long = message.quantity > 0
-            passed = message.mark_price <= trade.stop_price if long else message.mark_price >= trade.stop_price
-            stands = message.missing_quantity < abs(message.quantity)
-            self._apply(trade_repair.protect(trade, now, size=abs(message.quantity), passed=passed, some_stands=stands))
-        else:
-            self._apply(Step(trade))
+        self._apply(trade_repair.restored(trade, message, rules, pct, now))
         if message.symbol in self._wishes:
             self._close(self._wishes.pop(message.symbol))
 

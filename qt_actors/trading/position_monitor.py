@@ -4,8 +4,8 @@ Owns: what the last snapshot showed, the time spent unprotected, the newest sign
 Hears: account snapshots (every 10 s and on request), changes of trades, signals.
 Says: ``ProtectPosition``, ``PositionVanished``, ``PositionResized``, ``RearmTrade``, ``CancelOrphan``,
 ``ClosePosition`` to the executor; measurements; alerts.
-Never: places an order; acts on a mismatch that a second snapshot does not confirm, or before the executor has told all
-its trades.
+Never: places an order; acts on a mismatch that a second snapshot does not confirm (a trade ended by its fills needs one
+only), or before the executor has told all its trades.
 On restart: forgets its findings; the next two snapshots tell them again. Trades are told again by the executor.
 """
 
@@ -113,6 +113,8 @@ class PositionMonitor(Actor):
             return
         found = examine(snapshot, self._trades, self._wiring.patience_ms, self._wiring.stop_patience_ms)
         keys = {key: correction for correction in _corrections(found) if (key := _key(correction))}
+        for flat in found.left:
+            self._wiring.executor.tell(flat)
         for key, correction in keys.items():
             if key in self._found and correction.symbol not in found.waiting:
                 self._wiring.executor.tell(correction)

@@ -13,6 +13,7 @@ from qt_actors.messages.policy import EntryAdmitted, ReservationReleased
 from qt_actors.messages.positions import (
     ClosePosition,
     PositionResized,
+    PositionVanished,
     ProtectPosition,
     SnapshotRequested,
     TradeChanged,
@@ -39,6 +40,12 @@ def a_trade(symbol):
 
 def by_hand(symbol="BTCUSDT"):
     return ClosePosition(symbol=symbol, reason="enough", exit_reason="manual")
+
+
+def an_admission(later_ms):
+    decision = a_decision(decision_id=f"BTCUSDT-{CLOSE_MS + later_ms}")
+    plan = a_plan(decision_id=decision.decision_id)
+    return EntryAdmitted(decision=msgspec.structs.replace(decision, plan=plan))
 
 
 def found(**changes):
@@ -188,6 +195,36 @@ def test_a_fill_outside_the_book_makes_us_look_at_the_account_at_once(house):
     stranger = order_update(a_trade("DOGEUSDT"), "web_1", "FILLED", executed="5", trade_id=3, last="5")
     house.tell(stranger)
     assert len(house.probes["account"].heard) == len(asked) + 1
+
+
+@pytest.mark.parametrize(("side", "quantity"), [("BUY", "0.004"), ("SELL", "0.004"), ("SELL", "0.020")])
+def test_a_fill_by_hand_in_our_symbol_makes_us_look_at_the_account_at_once(house, side, quantity):
+    trade = house.open()
+    asked = len(house.probes["account"].heard)
+    house.tell(order_update(trade, "web_1", "FILLED", executed=quantity, trade_id=3, side=side, last=quantity))
+    assert any(isinstance(m, SnapshotRequested) for m in house.probes["account"].heard[asked:])
+
+
+def test_a_fill_of_our_own_order_is_no_reason_to_look_while_something_is_left(house):
+    trade = house.open()
+    asked, target = len(house.probes["account"].heard), house.sent(orders.PlaceConditional)[1]
+    house.tell(order_update(trade, target.client_id, "FILLED", executed="0.005", trade_id=3, side="SELL", last="0.005"))
+    assert len(house.probes["account"].heard) == asked
+
+
+@pytest.mark.parametrize("answer", [orders.OrderCancelled, orders.OrderMissing])
+def test_no_entry_is_begun_while_the_stop_of_the_last_trade_may_still_rest(house, answer):
+    trade = house.open()
+    stop = house.sent(orders.PlaceConditional)[0]
+    house.tell(order_update(trade, "web_1", "FILLED", executed="0.010", trade_id=3, side="SELL", last="0.010"))
+    begun = len(house.sent(orders.SetLeverage))
+    house.tell(an_admission(60_000), PositionVanished(symbol="BTCUSDT"))
+    assert house.governor.heard[-1].outcome == "a trade is already there"
+    assert house.sent(orders.CancelOrder)[-1].client_id == stop.client_id
+    house.tell(an_admission(120_000))
+    assert len(house.sent(orders.SetLeverage)) == begun
+    house.tell(answer(client_id=stop.client_id, symbol="BTCUSDT", conditional=True), an_admission(180_000))
+    assert len(house.sent(orders.SetLeverage)) == begun + 1
 
 
 def test_a_stop_that_is_lost_is_an_incident_and_one_that_triggers_is_none(house):

@@ -59,6 +59,8 @@ def test_a_stop_under_way_is_taken_back_instead_of_being_followed_by_an_entry(ho
     house.accept(stop)
     assert [c.client_id for c in house.sent(orders.CancelOrder)] == [stop.client_id]
     assert house.sent(orders.PlaceOrder) == []
+    drainer.expect_none()
+    house.tell(orders.OrderCancelled(client_id=stop.client_id, symbol="BTCUSDT", conditional=True))
     drainer.expect(Drained)
 
 

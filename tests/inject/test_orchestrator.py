@@ -13,7 +13,7 @@ from qt_actors.messages.market import BarsClosed, QuotesUpdated, UniverseChosen
 from qt_actors.messages.policy import DecisionsMade, Directive, EntriesProposed, EntryAdmitted, EntryDenied
 from qt_actors.messages.positions import TradeClosed
 from qt_actors.messages.signals import FeatureBatch, Signals
-from tests.builders import CLOSE_MS, NOW, a_signal, a_snapshot, some_rules
+from tests.builders import CLOSE_MS, NOW, a_signal, a_snapshot, a_stop, some_rules
 
 PATH = "root/orchestrator"
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "XRPUSDT")
@@ -298,6 +298,16 @@ def test_an_entry_whose_word_was_lost_on_its_way_blocks_its_symbol_only_as_long_
     house.tell(signals(CLOSE_MS + HOUR_MS, BTCUSDT={"action": "BUY"}))
     again = house.decisions().get(("BTCUSDT", CLOSE_MS + HOUR_MS)) or house.proposed()[-1]
     assert next(g.passed for g in again.gates if g.name == "position")
+
+
+@pytest.mark.parametrize(("client_id", "proposed"), [(a_stop().client_id, []), ("web_1", ["BTCUSDT"])])
+def test_an_order_of_ours_that_still_rests_keeps_its_symbol_taken_and_one_of_others_does_not(
+    house, client_id, proposed
+):
+    house.know_everything()
+    stops = (a_stop(client_id=client_id),)
+    house.tell(a_snapshot(positions=(), conditionals=stops, requested_ms=NOW, now_ms=NOW), signals(BTCUSDT={}))
+    assert [d.symbol for d in house.proposed()] == proposed
 
 
 def test_an_entry_admitted_after_its_bar_was_closed_is_recorded_as_admitted(house):

@@ -206,6 +206,14 @@ def test_a_vanished_position_is_told_when_two_snapshots_agree(house):
     assert house.executor.expect(PositionVanished).symbol == "BTCUSDT"
 
 
+def test_the_stop_that_a_trade_left_goes_with_the_first_snapshot_after_its_end_that_shows_nothing_held(house):
+    house.hold(phase="closed", exited=D("0.010"))
+    house.tell(a_snapshot())
+    assert house.executor.heard == ()
+    house.tell(later(a_snapshot(positions=()), 100))
+    assert house.executor.heard == (PositionVanished(symbol="BTCUSDT"),)
+
+
 def test_an_orphan_of_ours_is_to_be_cancelled_when_two_snapshots_agree(house):
     orphaned = a_snapshot(positions=())
     house.tell(orphaned)

@@ -20,6 +20,11 @@ def held(at_ms, stop_id="s0", **changes):
     return msgspec.structs.replace(held, **changes)
 
 
+def added(told_ms, stop_id="s0", stop_quantity="0.010", *, at_ms=0, **changes):
+    more = {"filled": D("0.020"), "stop_quantity": D(stop_quantity), "bare_from_ms": NOW + at_ms if at_ms else 0}
+    return held(told_ms, stop_id, **more, **changes)
+
+
 def seen(at_ms, *created_ms, **changes):
     stops = tuple(a_stop(created_ms=NOW + c, client_id=f"s{c}") for c in created_ms)
     return a_snapshot(requested_ms=NOW + at_ms, conditionals=stops, **changes)
@@ -53,6 +58,10 @@ def total(*told):
         ((seen(1000), seen(3000)), 3000, ("BTCUSDT",)),  # opened at NOW, not by us, without a stop
         ((seen(1000), seen(2000, 1500)), 1500, ()),  # first seen bare, covered since
         ((seen(1000, -5),), 0, ()),  # its stop was there first
+        ((held(0), added(700, at_ms=500)), 0, ("BTCUSDT",)),  # somebody added to it
+        ((held(0), added(700, at_ms=500), added(900, "s1", "0.020")), 400, ()),
+        ((held(0), added(700, at_ms=500), added(900, exited=D("0.010"))), 400, ()),  # and took it away again
+        ((held(0), seen(600, 0), added(700, at_ms=500), added(900, "s1", "0.020")), 300, ()),  # proven meanwhile
     ],
 )
 def test_the_time_without_a_stop_is_the_time_without_a_proof(told, spent_ms, bare):

@@ -167,6 +167,39 @@ def test_an_order_of_an_earlier_trade_is_an_orphan_beside_the_living_one():
     assert [o.client_id for o in found.orphans] == [old.client_id]
 
 
+def test_a_trade_that_has_ended_leaves_its_stop_until_a_snapshot_no_older_than_its_end_shows_it_flat():
+    ended = an_open_trade(phase="closed", exited=D("0.010"), changed_ms=NOW + 1000)
+    flat = a_snapshot(positions=())
+    left = (PositionVanished(symbol="BTCUSDT"),)
+    assert examine(flat, {"BTCUSDT": ended}).left == left
+    assert examine(a_snapshot(positions=(), requested_ms=NOW + 999), {"BTCUSDT": ended}).left == ()
+    assert examine(a_snapshot(), {"BTCUSDT": ended}).left == ()
+    assert examine(flat, {"BTCUSDT": msgspec.structs.replace(ended, stop_id="")}).left == ()
+    assert examine(flat, {"BTCUSDT": an_open_trade()}).left == ()
+
+
+def test_a_rest_that_outlasts_its_trade_is_taken_in_with_the_stop_that_was_left_even_if_that_covers_a_part_only():
+    ended = an_open_trade(phase="closed", exited=D("0.010"))
+    found = examine(a_snapshot(positions=(a_position(quantity=D("0.025")),)), {"BTCUSDT": ended}).unprotected[0]
+    trade = adopt(found, None, D("0.02"), NOW)
+    assert (found.missing_quantity, found.adopted) == (D("0.015"), True)
+    assert (trade.stop_id, trade.stop_price, trade.stop_quantity) == (a_stop().client_id, D("98000.0"), D("0.010"))
+
+
+def test_stops_of_others_that_cover_a_part_only_are_not_taken_for_ours():
+    theirs = a_snapshot(conditionals=(a_stop(client_id="web_1", quantity=D("0.004")),))
+    assert examine(theirs, {}).unprotected[0].stop is None
+
+
+def test_an_adopted_position_needs_the_stops_before_it_until_its_own_stands_for_all_of_it():
+    trade = an_open_trade(adopted=True, decision_id=f"BTCUSDT-{NOW + 60_000}", stop_id="qt-BTCUSDT-sxwkp0-s0")
+    own = a_stop(client_id=trade.stop_id, exchange_id=2)
+    small = msgspec.structs.replace(own, quantity=D("0.009"))
+    for stops, orphans in (((a_stop(), small), []), ((a_stop(), own), [a_stop().client_id])):
+        found = examine(a_snapshot(conditionals=stops), {"BTCUSDT": trade})
+        assert [o.client_id for o in found.orphans] == orphans
+
+
 def test_an_emergency_stop_without_rules_has_few_digits():
     found = missing(mark_price=D("1579.12372820"), liquidation_price=D(0))
     assert emergency_stop_price(found, None, D("0.02")) == D(1548)

@@ -134,7 +134,7 @@ def test_an_acknowledged_entry_without_a_price_is_looked_up_and_counted_once():
     assert (after.filled, after.phase, after.commission_usd) == (D("0.010"), "arming", D("0.5"))
 
 
-def test_target_then_trail_closes_the_trade_and_cancels_the_stop():
+def test_target_then_trail_closes_the_trade_and_takes_them_back_but_not_yet_the_stop():
     trade = opened()
     half = order_update(
         trade,
@@ -162,9 +162,10 @@ def test_target_then_trail_closes_the_trade_and_cancels_the_stop():
     )
     step = trade_life.on_order(step.trade, rest, NOW)
     assert step.trade.phase == "closed"
-    assert {c.client_id for c in step.commands} == {trade.stop_id, trade.target_id, trade.trail_id}
-    (closed,) = step.events
+    assert {c.client_id for c in step.commands} == {trade.target_id, trade.trail_id}
+    closed, asked = step.events
     assert isinstance(closed, TradeClosed)
+    assert isinstance(asked, SnapshotRequested)
     assert (closed.exits, closed.exit_reason, closed.exit_price) == (("target", "trail"), "trail", D(102_250))
     assert (closed.realized_usd, closed.commission_usd) == (D("22.5"), D("1.5"))
 
@@ -183,7 +184,7 @@ def test_a_liquidation_and_a_manual_close_are_told_apart_from_our_exits():
     for client_id, kind in (("autoclose-123", "liquidation"), ("web_77", "external")):
         trade = opened()
         event = order_update(trade, client_id, "FILLED", executed="0.010", trade_id=9, side="SELL", last="0.010")
-        (closed,) = trade_life.on_order(trade, event, NOW).events
+        closed, _ = trade_life.on_order(trade, event, NOW).events
         assert closed.exit_reason == kind
 
 
