@@ -27,12 +27,25 @@ REFERENCE_POINTS = 101
 """Length of ``Manifest.margin_quantiles``: every percentile of the reference calls, both ends included."""
 
 _MAKE = "make it with: qt train --data DIR --out DIR"
+_RESTORE = f"restore it from a copy, or {_MAKE}"
+_RESTORE_SHIPPED = f"restore the shipped one with: git checkout models/artifacts, or {_MAKE}"
 _MANIFEST_MAX_BYTES = 1_000_000
+_VARINT, _LENGTH = 0, 2
+"""Wire types of protobuf."""
 _READ_BYTES = 1 << 20
 
 
 class ModelFileError(Exception):
-    """A model file that must not vote; one line says which file, what is wrong, what is allowed, what to do."""
+    """A model file that must not vote; one line says which file, what is wrong, what is allowed, what to do.
+
+    Attributes:
+        fault, remedy: the two halves of the line; files with one remedy can be told together.
+    """
+
+    def __init__(self, fault: str, remedy: str = "") -> None:
+        """Say both in one line."""
+        super().__init__(f"{fault}; {remedy}" if remedy else fault)
+        self.fault, self.remedy = fault, remedy
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -135,22 +148,27 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def restoring(path: Path) -> str:
+    """Return what to do about a file that is not there or damaged."""
+    return _RESTORE_SHIPPED if path.parent.resolve() == ARTIFACTS.resolve() else _RESTORE
+
+
 def load_manifest(path: Path) -> Manifest:
     """The manifest at ``path``; ``ModelFileError`` if it is absent, too large, no JSON or no manifest."""
     try:
         size_bytes = path.stat().st_size
         if size_bytes > _MANIFEST_MAX_BYTES:
-            msg = f"{path}: {size_bytes} bytes, a manifest has at most {_MANIFEST_MAX_BYTES}; {_MAKE}"
-            raise ModelFileError(msg)
+            fault = f"{path}: {size_bytes} bytes, a manifest has at most {_MANIFEST_MAX_BYTES}"
+            raise ModelFileError(fault, restoring(path))
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
-        raise ModelFileError(f"{path}: missing; every model needs its manifest beside it; {_MAKE}") from None
+        raise ModelFileError(f"{path}: missing; every model needs its manifest beside it", restoring(path)) from None
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror}); {_MAKE}") from error
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})", restoring(path)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path}: no valid manifest ({error}); {_MAKE}") from error
+        raise ModelFileError(f"{path}: damaged, no valid manifest ({error})", restoring(path)) from error
     if fault := _fault(manifest):
-        raise ModelFileError(f"{path}: {fault}; {_MAKE}")
+        raise ModelFileError(f"{path}: {fault}", restoring(path))
     return manifest
 
 
@@ -170,25 +188,64 @@ def verify(manifest: Manifest, onnx_path: Path, *, interval: str, feature_hash: 
     """Raise ``ModelFileError`` unless this file may vote on bars of ``interval`` with these features."""
     try:
         found = sha256_of(onnx_path)
+        damage = "" if found == manifest.sha256 else "truncated" if _is_cut(onnx_path) else "damaged or replaced"
     except FileNotFoundError:
-        raise ModelFileError(f"{onnx_path}: missing; {_MAKE}") from None
+        raise ModelFileError(f"{onnx_path}: missing", restoring(onnx_path)) from None
     except OSError as error:
-        raise ModelFileError(f"{onnx_path}: cannot be read ({error.strerror}); {_MAKE}") from error
-    if found != manifest.sha256:
-        raise ModelFileError(
-            f"{onnx_path}: sha256 {found[:12]}… is not the manifest's {manifest.sha256[:12]}…"
-            f" (truncated or replaced); {_MAKE}",
-        )
+        raise ModelFileError(f"{onnx_path}: cannot be read ({error.strerror})", restoring(onnx_path)) from error
+    if damage:
+        fault = f"{onnx_path}: {damage}, its sha256 {found[:12]}… is not the manifest's {manifest.sha256[:12]}…"
+        raise ModelFileError(fault, restoring(onnx_path))
     if manifest.interval != interval:
         raise ModelFileError(
-            f"{onnx_path}: trained on {manifest.interval} bars, QT_BAR_INTERVAL is {interval};"
-            f" only the same is allowed; {_MAKE}",
+            f"{onnx_path}: trained on {manifest.interval} bars, QT_BAR_INTERVAL is {interval}",
+            f"set QT_BAR_INTERVAL={manifest.interval}, or train for {interval} bars with: "
+            f"qt train --data DIR --out DIR --interval {interval}",
         )
     if manifest.feature_hash != feature_hash:
         raise ModelFileError(
-            f"{onnx_path}: made for features {manifest.feature_hash[:12]}…, this build computes {feature_hash[:12]}…;"
-            f" only the same is allowed; {_MAKE}",
+            f"{onnx_path}: made for features {manifest.feature_hash[:12]}…, this build computes {feature_hash[:12]}…",
+            f"use the models that came with this version, or {_MAKE}",
         )
+
+
+def _is_cut(path: Path) -> bool:
+    """Tell whether a file ends within one of its fields (https://protobuf.dev/programming-guides/encoding)."""
+    content, at = path.read_bytes(), 0
+    while at < len(content):
+        key, at = _varint(content, at)
+        wire = key & 7
+        if wire == _VARINT:
+            _, at = _varint(content, at)
+        elif wire == _LENGTH:
+            length, at = _varint(content, at)
+            at += length
+        else:  # ONNX has no other at its top: no model at all
+            return False
+    return at > len(content) or not content
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins at ``at`` and where it ends; past the end of the content when it is cut."""
+    value = shift = 0
+    while at < len(content):
+        byte = content[at]
+        value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
+        if byte < 0x80:
+            return value, at
+    return value, at + 1
+
+
+def checked(name: str, folder: Path, *, interval: str, feature_hash: str) -> tuple[Manifest, Path]:
+    """Return the manifest and the graph's path of ``NAME`` in a folder, or raise ``ModelFileError``: see ``verify``."""
+    manifest = load_manifest(folder / f"{name}.json")
+    path = folder / f"{name}.onnx"
+    if manifest.name != name:
+        raise ModelFileError(
+            f"{folder / name}.json: is the manifest of {manifest.name}, not of {name}", restoring(path)
+        )
+    verify(manifest, path, interval=interval, feature_hash=feature_hash)
+    return manifest, path
 
 
 def actions_and_confidence(

@@ -12,6 +12,7 @@ from config.settings import INTERVALS_MS
 from exporters.prometheus import Metrics
 from models.features import HISTORY_BARS, feature_hash
 from models.registry import ARTIFACTS, Manifest
+from qt_actors.decisions.voting import meant
 from qt_actors.edges.journal import FILE_NAME
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.web.server import WebServer, web_server
@@ -238,6 +239,7 @@ class Wires:
                     "judgement/orchestrator", "trading/position-monitor", "ground/telemetry", "oversight/web"
                 ),
                 telemetry=self["ground/telemetry"],
+                watchers=self.many("judgement/governor", "ground/telemetry", "oversight/web"),
             )
         )
 
@@ -344,7 +346,7 @@ class Wires:
             market=outside.market,
             profile=settings.profile.name,
             bar_interval=settings.bar_interval,
-            models=MODELS if settings.ai_model == "ensemble" else (settings.ai_model,),
+            models=meant(settings),
             speed=outside.clock.speed,
         )
         self._web = web_server(

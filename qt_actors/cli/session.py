@@ -19,6 +19,7 @@ from typing import Final
 from config.settings import Settings
 from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifest
 from qt_actors.cli.ownership import Asked, own
+from qt_actors.cli.readiness import holds_trades, without_quorum
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
 from qt_actors.decisions.cover import cover_text
 from qt_actors.edges.journal import FILE_NAME, next_generation
@@ -50,6 +51,10 @@ def run_session(settings: Settings, request: RunRequest) -> int:
     """
     lines = configure_logging(settings)
     plan = plan_of(settings, request)
+    if fault := without_quorum(settings):
+        if not holds_trades(settings):
+            raise StartError(fault, wrong_usage=True)
+        LOG.error("entries stay off, open trades are protected: %s", fault)
     with _sole_user(settings.data_dir):
         asked = Asked(
             mode=request.mode,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from config.settings import Settings
@@ -33,9 +34,44 @@ QUORUM_SHARE: Final = 0.75
 QUORUM_MIN: Final = 2
 
 
+class Staffing(msgspec.Struct, frozen=True, kw_only=True):
+    """Who can vote: health 0 (no quorum can come about) to 100, models able, how many must agree, why not all."""
+
+    health: int
+    able: int
+    quorum: int
+    reason: str
+
+
 def quorum(active: int) -> int:
     """Return how many of the active models must agree: max(2, floor(0.75 × active)); so 4 → 3, 3 → 2, 2 → 2."""
     return max(QUORUM_MIN, int(QUORUM_SHARE * active))
+
+
+def quorum_of(active: int, settings: Settings) -> int:
+    """Return how many must agree with ``AI_MODEL`` in force: a single model alone decides."""
+    return quorum(active) if settings.ai_model == "ensemble" else 1
+
+
+def meant(settings: Settings) -> tuple[str, ...]:
+    """Return the models that are meant to vote."""
+    return MODELS if settings.ai_model == "ensemble" else (settings.ai_model,)
+
+
+def staffing(out: Mapping[str, str], settings: Settings) -> Staffing:
+    """Return whether the models that can vote suffice; ``out`` says why a model cannot."""
+    names = meant(settings)
+    away = {m: why for m, why in out.items() if m in names}
+    able = len(names) - len(away)
+    needed, of_all = quorum_of(able, settings), quorum_of(len(names), settings)
+    who = ", ".join(f"{m} {why}" for m, why in away.items())
+    if able < needed:
+        told = f"{able} of {len(names)} can vote and {needed} must agree, so nothing is entered ({who})"
+        return Staffing(health=0, able=able, quorum=needed, reason=told)
+    if away:
+        told = f"{able} of {len(names)} can vote, {needed} instead of {of_all} must agree ({who})"
+        return Staffing(health=round(100 * able / len(names)), able=able, quorum=needed, reason=told)
+    return Staffing(health=100, able=able, quorum=needed, reason="")
 
 
 def odds(vote: ModelVote, action: Action) -> tuple[float, float]:
@@ -97,7 +133,7 @@ def signal_of(
     ``tp_pct`` and ``sl_pct`` are SPEC 9.1's percentages, whatever the stop mode: ``barriers_of`` says what is placed.
     """
     active = counted(votes, settings)
-    needed = quorum(len(active)) if settings.ai_model == "ensemble" else 1
+    needed = quorum_of(len(active), settings)
     action, agreeing = verdict(active, needed)
     speakers = agreeing if action != "HOLD" else [v for v in active if v.action == "HOLD"]
     shares = [weights[v.model] for v in speakers]

@@ -24,11 +24,10 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 )
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
 
-from models.registry import Manifest, ModelFileError, load_manifest, verify
+from models.registry import Manifest, ModelFileError, checked, restoring
 
 CHUNK_ROWS: Final = 16
 SUM_TOLERANCE: Final = 1e-3
-_REMAKE: Final = "make it with: qt train --data DIR --out DIR"
 _FAULTS: Final = (
     EPFail,
     Fail,
@@ -62,12 +61,13 @@ class OnnxModel:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except _FAULTS as error:
-            raise ModelFileError(f"{path}: onnxruntime cannot load it ({_line(error)}); {_REMAKE}") from error
+            raise ModelFileError(f"{path}: onnxruntime cannot load it ({_line(error)})", restoring(path)) from error
         inputs = [i.name for i in self._session.get_inputs()]
         outputs = [o.name for o in self._session.get_outputs()]
         if inputs != ["input"] or "probabilities" not in outputs:
             raise ModelFileError(
-                f"{path}: inputs {inputs} and outputs {outputs}; allowed are 'input' and 'probabilities'; {_REMAKE}"
+                f"{path}: inputs {inputs} and outputs {outputs}; allowed are 'input' and 'probabilities'",
+                restoring(path),
             )
 
     @property
@@ -122,11 +122,7 @@ def load_model(name: str, folder: Path, *, interval: str, feature_hash: str) -> 
     Raises:
         ModelFileError: one line that names the file, the fault, and the command that makes it.
     """
-    manifest = load_manifest(folder / f"{name}.json")
-    if manifest.name != name:
-        raise ModelFileError(f"{folder / name}.json: is the manifest of {manifest.name}, not of {name}; {_REMAKE}")
-    path = folder / f"{name}.onnx"
-    verify(manifest, path, interval=interval, feature_hash=feature_hash)
+    manifest, path = checked(name, folder, interval=interval, feature_hash=feature_hash)
     return manifest, OnnxModel(path, manifest)
 
 

@@ -1,8 +1,9 @@
 """Ensemble: gathers the votes of a bar and says one signal a symbol.
 
-Owns: the bar being voted on.
-Hears: the feature batch that opens a vote, regimes, votes.
-Says: signals to the orchestrator and the position monitor; the log line of every symbol that may be traded.
+Owns: the bar being voted on; who cannot vote.
+Hears: the feature batch that opens a vote, regimes, votes, the models' states.
+Says: signals to the orchestrator and the position monitor; the log line of every symbol that may be traded; whether the
+    models that can vote suffice, to the governor and whoever shows it.
 Never: waits past its deadline: who is late is skipped, and said so.
 On restart: the open vote is lost; the orchestrator closes that bar's decisions without signals.
 """
@@ -10,16 +11,16 @@ On restart: the open vote is lost; the orchestrator closes that bar's decisions 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from config.settings import Settings
-from qt_actors.decisions.voting import log_line, signals_of
-from qt_actors.kernel import Actor, TimerFired
+from qt_actors.decisions.voting import log_line, signals_of, staffing
+from qt_actors.kernel import Actor, Address, TimerFired, Up
 from qt_actors.messages.signals import MODELS, FeatureBatch, ModelStateChanged, RegimesRead, Signals, Votes
-from qt_actors.messages.system import Measured
+from qt_actors.messages.system import HealthReported, Measured
 from qt_actors.ports import Mailbox
 
 LOG = logging.getLogger("qt.ensemble")
@@ -35,6 +36,8 @@ class EnsembleWiring(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     listeners: tuple[Mailbox, ...]
     telemetry: Mailbox
+    watchers: tuple[Address, ...]
+    """Told the models' health at each change, and when they have started anew."""
 
 
 class Ensemble(Actor):
@@ -48,8 +51,16 @@ class Ensemble(Actor):
         self._regimes: RegimesRead | None = None
         self._votes: dict[str, Votes] = {}
         self._absent: dict[str, str] = {}
+        self._silent: dict[str, str] = {}
+        """Models that did not answer to the newest bar in time."""
+        self._staffing = staffing({}, wiring.settings)
         self._cycles = 0
         self._late = 0
+
+    def on_start(self) -> None:
+        """Hear of watchers that start anew: they know nothing of the models' health."""
+        for watcher in self._wiring.watchers:
+            self.watch(watcher)
 
     def handle(self, message: object) -> None:
         """One case a message."""
@@ -70,6 +81,9 @@ class Ensemble(Actor):
                 self._absent = {m: s for m, s in self._absent.items() if m != model}
                 if state in {"missing", "quarantined"}:
                     self._absent[model] = state
+                self._count_staff()
+            case Up(path=path):
+                self._tell_health([w for w in self._wiring.watchers if w.path == path])
             case TimerFired(key="deadline") if self._batch is not None:
                 self._conclude()
             case _:
@@ -89,6 +103,8 @@ class Ensemble(Actor):
         assert batch is not None  # noqa: S101 # both callers have looked
         self.cancel_timer("deadline")
         self._batch, self._cycles = None, self._cycles + 1
+        self._silent = {m: "late" for m in MODELS if m not in self._votes}
+        self._count_staff()
         votes = [self._votes[m] for m in MODELS if m in self._votes]
         told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms(), absent=self._absent)
         for listener in self._wiring.listeners:
@@ -96,6 +112,24 @@ class Ensemble(Actor):
         self._log(told)
         strongest = max((s.confidence for s in told.signals if s.action != "HOLD"), default=0.0)
         self._wiring.telemetry.tell(Measured(metric="qt_ensemble_confidence", value=strongest))
+
+    def _count_staff(self) -> None:
+        """Say it when other models than before can vote: a smaller quorum is another trader."""
+        before = self._staffing
+        now = self._staffing = staffing({**self._silent, **self._absent}, self._wiring.settings)
+        if now == before:
+            return
+        if now.quorum < before.quorum or (not now.health and before.health):
+            LOG.warning("quorum %d → %d: %s", before.quorum, now.quorum, now.reason)
+        elif now.health > before.health:
+            LOG.info("quorum %d: %s", now.quorum, now.reason or "all models can vote")
+        self._tell_health(self._wiring.watchers)
+
+    def _tell_health(self, watchers: Iterable[Address]) -> None:
+        now = self._staffing
+        told = HealthReported(subsystem="models", health=now.health, reason=now.reason, now_ms=self.now_ms())
+        for watcher in watchers:
+            watcher.tell(told)
 
     def _log(self, told: Signals) -> None:
         """Log the bar in one line and its strongest signals in full; all of them at DEBUG."""

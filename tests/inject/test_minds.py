@@ -104,11 +104,14 @@ class House:
 def ensemble():
     def make(address):
         wiring = EnsembleWiring(
-            settings=load(None, {}), listeners=(address("root/orchestrator"),), telemetry=address("root/telemetry")
+            settings=load(None, {}),
+            listeners=(address("root/orchestrator"),),
+            telemetry=address("root/telemetry"),
+            watchers=(address("root/governor"),),
         )
         return Ensemble(wiring)
 
-    house = House("ensemble", make, "orchestrator", "telemetry")
+    house = House("ensemble", make, "orchestrator", "telemetry", "governor")
     yield house
     house.runtime.stop()
 

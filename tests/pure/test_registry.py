@@ -12,9 +12,11 @@ import pytest
 
 from models.registry import (
     ABSTAIN,
+    ARTIFACTS,
     BUY,
     CLASSES,
     HOLD,
+    MODEL_NAMES,
     SELL,
     DataRange,
     DecileResult,
@@ -25,6 +27,7 @@ from models.registry import (
     Span,
     actions_and_confidence,
     load_manifest,
+    restoring,
     sha256_of,
     verify,
 )
@@ -78,10 +81,10 @@ def test_a_manifest_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     ("content", "fault"),
     [
         (None, "missing"),
-        (b"", "no valid manifest"),
-        (b"{", "no valid manifest"),
-        (b"\xff\xfe", "no valid manifest"),
-        (b'{"name":"xgb"}', "no valid manifest"),
+        (b"", "damaged, no valid manifest"),
+        (b"{", "damaged, no valid manifest"),
+        (b"\xff\xfe", "damaged, no valid manifest"),
+        (b'{"name":"xgb"}', "damaged, no valid manifest"),
         (b" " * 1_000_001, "1000001 bytes, a manifest has at most 1000000"),
     ],
 )
@@ -121,19 +124,62 @@ def test_a_manifest_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
         load_manifest(path)
 
 
-def test_a_missing_a_truncated_and_a_foreign_model_file_are_each_named(tmp_path: Path) -> None:
-    onnx, path = written(tmp_path, a_manifest(), b"a whole graph")
+GRAPH = b"\x08\x08\x3a\x05graph\x72\x07a piece"
+"""Three fields as ONNX has them at its top: a number, the graph, a piece of text."""
+
+
+@pytest.mark.parametrize(
+    ("left", "word"),
+    [
+        (None, "missing"),
+        (b"", "truncated"),
+        (GRAPH[:1], "truncated"),
+        (GRAPH[:5], "truncated"),
+        (GRAPH[:-1], "truncated"),
+        (GRAPH.replace(b"graph", b"grave"), "damaged or replaced"),
+        (GRAPH + b"\x08\x01", "damaged or replaced"),
+        (b"no model at all", "damaged or replaced"),
+    ],
+)
+def test_a_missing_a_truncated_and_a_damaged_model_file_have_each_their_word(
+    tmp_path: Path, left: bytes | None, word: str
+) -> None:
+    onnx, path = written(tmp_path, a_manifest(), GRAPH)
     manifest = load_manifest(path)
-    with pytest.raises(ModelFileError, match="trained on 1h bars, QT_BAR_INTERVAL is 15m; only the same is allowed"):
-        verify(manifest, onnx, interval="15m", feature_hash="f" * 64)
-    with pytest.raises(ModelFileError, match="made for features ffffffffffff…, this build computes eeeeeeeeeeee…"):
-        verify(manifest, onnx, interval="1h", feature_hash="e" * 64)
-    onnx.write_bytes(b"a whole")
-    with pytest.raises(ModelFileError, match=r"xgb\.onnx: sha256 .* \(truncated or replaced\).*qt train"):
-        verify(manifest, onnx, interval="1h", feature_hash="f" * 64)
     onnx.unlink()
-    with pytest.raises(ModelFileError, match=r"xgb\.onnx: missing; make it with: qt train"):
+    if left is not None:
+        onnx.write_bytes(left)
+    with pytest.raises(ModelFileError) as caught:
         verify(manifest, onnx, interval="1h", feature_hash="f" * 64)
+    assert caught.value.fault.startswith(f"{onnx}: {word}")
+    assert caught.value.remedy == "restore it from a copy, or make it with: qt train --data DIR --out DIR"
+
+
+def test_models_of_another_interval_or_other_features_have_each_their_own_remedy(tmp_path: Path) -> None:
+    onnx, path = written(tmp_path, a_manifest())
+    manifest = load_manifest(path)
+    with pytest.raises(ModelFileError, match="trained on 1h bars, QT_BAR_INTERVAL is 15m") as other:
+        verify(manifest, onnx, interval="15m", feature_hash="f" * 64)
+    assert other.value.remedy.startswith("set QT_BAR_INTERVAL=1h, or train for 15m bars with: qt train")
+    assert other.value.remedy.endswith("--interval 15m")
+    with pytest.raises(ModelFileError, match="made for features ffffffffffff…, this build computes eeee") as foreign:
+        verify(manifest, onnx, interval="1h", feature_hash="e" * 64)
+    assert foreign.value.remedy.startswith("use the models that came with this version")
+
+
+def test_a_shipped_file_is_restored_from_where_it_came_and_no_other_is() -> None:
+    assert "git checkout models/artifacts" in restoring(ARTIFACTS / "xgb.onnx")
+    assert "git" not in restoring(Path("/elsewhere/xgb.onnx"))
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_shipped_file_cut_anywhere_is_told_as_truncated(tmp_path: Path, name: str) -> None:
+    manifest = load_manifest(ARTIFACTS / f"{name}.json")
+    content = (ARTIFACTS / f"{name}.onnx").read_bytes()
+    for left in (1, 1000, len(content) // 2, len(content) - 1):
+        (tmp_path / "cut.onnx").write_bytes(content[:left])
+        with pytest.raises(ModelFileError, match=r"cut\.onnx: truncated"):
+            verify(manifest, tmp_path / "cut.onnx", interval="1h", feature_hash=manifest.feature_hash)
 
 
 def test_a_model_votes_the_likelier_side_from_its_threshold_on() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from qt_actors.decisions.voting import quorum
 from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.kernel import ActorState
 from qt_actors.messages.market import QuotesUpdated
@@ -34,7 +35,8 @@ def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, no
     if not ready and status != "unhealthy":
         status = "starting"
     directive, account = snapshot.directive, snapshot.account
-    models = ai_status(snapshot)["models"]
+    ai = ai_status(snapshot)
+    models = ai["models"]
     trading = "not yet decided" if directive is None else "allowed" if _entries(snapshot) else "stopped"
     return {
         "status": status,
@@ -52,6 +54,7 @@ def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, no
         "entries": trading,
         "entries_reason": directive.reason if directive else "",
         "account_age_s": account_age_s(snapshot, now_ms),
+        "models": {name: ai[name] for name in ("active", "meant", "quorum", "quorum_of_all")},
         "ai_status": {m["model"]: m["state"] for m in models},
         "ai_reasons": {m["model"]: m["reason"] for m in models if m["reason"]},
         "unprotected_seconds": snapshot.unprotected_s,
@@ -118,8 +121,8 @@ def ai_status(snapshot: Snapshot) -> Json:
             }
         )
     active = sum(m["state"] == "active" for m in models)
-    quorum = max(2, int(0.75 * active)) if len(models) > 1 else 1
-    return {"models": models, "active": active, "quorum": quorum, "meant": len(models)}
+    needed, of_all = (quorum(n) if len(models) > 1 else 1 for n in (active, len(models)))
+    return {"models": models, "active": active, "quorum": needed, "quorum_of_all": of_all, "meant": len(models)}
 
 
 def live_signals(snapshot: Snapshot) -> Json:
