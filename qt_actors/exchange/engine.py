@@ -189,7 +189,7 @@ class Engine(Endpoints):
     def spoil(self, wire: Mapping[str, str], now_ms: int) -> None:
         """What a fault does to orders (`faults.orders`)."""
         self._core.at(now_ms)
-        spoil(self._core, self._matching, self._algos, wire)
+        spoil(self._core, self._matching, self._algos, self._liquidation, wire)
 
     def _expire_if_due(self, order: state.Order) -> None:
         if order.ends_ms <= self._core.now:

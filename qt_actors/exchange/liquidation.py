@@ -4,15 +4,19 @@ A pool is one isolated position, or all cross positions of a margin asset. When 
 a MARGIN_CALL is sent, once until it has been below again (the threshold is Binance's warning level; the event is
 advisory). When it reaches the balance, after a quote of a held symbol:
 1. The pool's open orders expire (er 5).
-2. The position (in a cross pool the one losing most first) is closed by an IOC LIMIT order `autoclose-…` at its
-   bankruptcy price for all of it, filled from the depth; execution type CALCULATED, REALIZED_PNL and taker COMMISSION
-   booked.
-3. If the pool is carried again, the order's remainder expires and what is left of the position stays. Otherwise the
-   remainder is taken over at the bankruptcy price.
+2. The position (in a cross pool the one losing most first) is reduced by an IOC LIMIT order `autoclose-…` at its
+   bankruptcy price, filled from the depth; execution type CALCULATED, REALIZED_PNL and taker COMMISSION booked. Its
+   quantity is what lies above the next lower bracket, so that a large position goes down bracket by bracket, each time
+   judged anew; of the lowest bracket it is all of it.
+3. If the pool is carried again, the order's remainder expires and what is left of the position stays. Otherwise, once
+   the book does not take such an order whole, all that is left is taken over at the bankruptcy price.
 4. The liquidation fee (liquidationFee x closed notional, at most what is left: of the closed part's own margin when
    isolated, of the pool when crossed) is booked as INSURANCE_CLEAR; a pool that ended below zero is made whole by the
    insurance fund through a row of the same type. Conditional orders of a closed position expire.
 A pool repeats from 2 while it is still under maintenance.
+
+The insurance fund never runs dry here and there are no other accounts, so that nobody is deleveraged by the market; the
+fault `deleverage` does to the account what happens to a winner when the fund cannot take a bankrupt position over.
 """
 
 from __future__ import annotations
@@ -124,18 +128,31 @@ class Liquidation:
                     self._matching.expire(order, "EXPIRED", "5")
             self._algos.settle(symbol)
         for held in pool:
+            taken_whole = True
             while held.qty:
                 if not self._fails(held):
                     return
-                self._close(held, isolated=isolated)
+                part = self._surplus(held) if taken_whole else abs(held.qty)
+                taken_whole = self._close(held, part, isolated=isolated)
 
-    def _close(self, position: Position, *, isolated: bool) -> None:
-        """Steps 2 to 4 for one position."""
+    def _surplus(self, position: Position) -> Decimal:
+        """The quantity that keeps a position from the next lower bracket; in the lowest one all of it."""
+        rules = self._core.rules_of(position.symbol)
+        size = abs(self._margin.leg(position).notional)
+        tier = rules.bracket(size)
+        if not tier.floor:
+            return abs(position.qty)
+        steps = (size - tier.floor) / self._core.mark(position.symbol) / rules.step
+        return min(abs(position.qty), steps.to_integral_value(ROUND_CEILING) * rules.step)
+
+    def _close(self, position: Position, part: Decimal, *, isolated: bool) -> bool:
+        """Steps 2 to 4 for a part of one position; whether the book took it whole."""
         core = self._core
         rules = core.rules_of(position.symbol)
         before = self._margin.backing(position)
         others = self._margin.others_unrealized(position)
-        order = self._limit_order(position, margin.bankruptcy_price(self._margin.leg(position), before, others))
+        limit = margin.bankruptcy_price(self._margin.leg(position), before, others)
+        order = self._limit_order(position, part, limit)
         booked = self._execute(order, position)
         left = before - position.isolated_wallet + booked if isolated else self._margin.health(position)[0]
         whole = not position.qty and (isolated or not self._pool(position))
@@ -148,16 +165,17 @@ class Liquidation:
             for algo in list(core.open_algos.get(order.symbol, {}).values()):
                 if algo.position_side == order.position_side:
                     self._algos.expire(algo)
+        return order.status == "FILLED"
 
-    def _limit_order(self, position: Position, limit: Decimal) -> Order:
+    def _limit_order(self, position: Position, quantity: Decimal, limit: Decimal) -> Order:
         """The exchange's own closing order, its limit on tick no worse than the bankruptcy price."""
         tick = self._core.rules_of(position.symbol).tick
-        order = self._order(position, "autoclose", "LIMIT", "IOC")
+        order = self._order(position, quantity, "autoclose", "LIMIT", "IOC")
         rounding = ROUND_CEILING if order.side == "SELL" else ROUND_FLOOR
         order.price = max(tick, (limit / tick).to_integral_value(rounding) * tick)
         return order
 
-    def _order(self, position: Position, name: str, kind: str, time_in_force: str) -> Order:
+    def _order(self, position: Position, quantity: Decimal, name: str, kind: str, time_in_force: str) -> Order:
         core = self._core
         number = core.new_id()
         order = Order(
@@ -168,7 +186,7 @@ class Liquidation:
             type=kind,
             orig_type=kind,
             time_in_force=time_in_force,
-            quantity=abs(position.qty),
+            quantity=quantity,
             position_side=position.side,
             create_ms=core.now,
             update_ms=core.now,
@@ -188,11 +206,25 @@ class Liquidation:
         for algo in list(core.open_algos.get(symbol, {}).values()):
             self._algos.expire(algo)
         for position in core.held_of(symbol):
-            order = self._order(position, "settlement_autoclose", "MARKET", "GTC")
+            order = self._order(position, abs(position.qty), "settlement_autoclose", "MARKET", "GTC")
             self._fill(order, core.mark(symbol), order.quantity, TAKER_FEE, "TRADE")
 
+    def deleverage(self, symbol: str) -> None:
+        """Close the symbol's positions at the mark price as automatic deleveraging does, without a fee.
+
+        The closing orders are named `adl_autoclose-…`, execution type CALCULATED; what rests is fitted to the new
+        position (er 4) and conditional orders stay, but those tied to the position.
+        """
+        core = self._core
+        for position in core.held_of(symbol):
+            order = self._order(position, abs(position.qty), "adl_autoclose", "LIMIT", "IOC")
+            order.price = core.mark(symbol)
+            self._fill(order, order.price, order.quantity, ZERO)
+            self._matching.fit_reduce_only(symbol, order.position_side)
+        self._algos.settle(symbol)
+
     def _execute(self, order: Order, position: Position) -> Decimal:
-        """Fill from the depth, then take over at the limit unless the pool is carried again.
+        """Fill from the depth; of a whole position take the rest over at the limit unless the pool is carried again.
 
         Returns what was booked: realised profit less commission.
         """
@@ -205,7 +237,7 @@ class Liquidation:
             self._matching.take(order, part)
         if not order.remaining:
             return booked
-        if order.executed and not self._fails(position):
+        if order.remaining < abs(position.qty) or not self._fails(position):
             self._matching.expire(order, "EXPIRED", "2")
             return booked
         return booked + self._fill(order, order.price, order.remaining, ZERO)

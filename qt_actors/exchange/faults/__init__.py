@@ -37,6 +37,7 @@ A fault says what goes wrong (`kind`), what it meets, when, and how. It is an ob
 | bad_timestamp | request | -1021 |
 | no_liquidity | request | the book is empty for this order: MARKET is accepted and ends EXPIRED |
 | expire_order | request | the accepted order, conditional too, ends EXPIRED after `ms`, by the exchange's own doing |
+| duplicate_request | request | carried out twice; the first answer is heard or, with `executed`, the second |
 | duplicate, reorder | frame | sent twice; sent after the next frame of that connection, or after a second |
 | delayed_fill | frame | what tells of a fill (TRADE_LITE, TRADE, ACCOUNT_UPDATE ORDER) comes `ms` late |
 | disconnect | frame, moment | cut, without a close frame |
@@ -44,6 +45,7 @@ A fault says what goes wrong (`kind`), what it meets, when, and how. It is an ob
 | listen_key_loss | moment | the listen key is gone; `quiet`: without listenKeyExpired |
 | clock_jump | moment | exchange time jumps by `ms`; back: the market waits for it |
 | expire_open | moment | open orders of that symbol, side, type, conditional too, end EXPIRED |
+| deleverage | moment | positions of that symbol, or all, are closed by auto-deleveraging (`adl_autoclose-…`) |
 | skew | while it lasts | the exchange judges and tells time `ms` ahead of its market |
 | maintenance | while it lasts | connections are cut, everything is refused (503 -1016), system status says 1 |
 | before_2025_12_09 | while it lasts | the order endpoints take conditional orders, the algo endpoints do not exist |

@@ -1,4 +1,4 @@
-"""Acting at a moment: connections, the listen key, the clock and open orders, by nobody's request."""
+"""Acting at a moment: connections, the listen key, the clock, open orders, positions, by nobody's request."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ def _act(exchange: Exchange, fault: Fault) -> None:
         case "clock_jump":
             exchange.clock.jump(fault.ms)
             exchange.step()  # at once: a clock too far ahead of its market is held
+        case "deleverage":
+            exchange.operate("spoil", {"do": "deleverage", "symbol": fault.symbol})
         case "expire_open":
             wire = {"do": "expire", "symbol": fault.symbol, "side": fault.side, "type": fault.type}
             exchange.operate("spoil", wire)

@@ -1,4 +1,4 @@
-"""Acting on orders, inside the engine: an empty book, and orders that end by the exchange's own doing."""
+"""Acting on orders and positions, inside the engine: an empty book, and what ends by the exchange's own doing."""
 
 from __future__ import annotations
 
@@ -14,26 +14,36 @@ if TYPE_CHECKING:
 
     from qt_actors.exchange.algo_orders import AlgoOrders
     from qt_actors.exchange.core import Core
+    from qt_actors.exchange.liquidation import Liquidation
     from qt_actors.exchange.matching import Matching
 
 DISPLACED: Final = "4"  # expiry reason of an order that the exchange took away
 
 
-def spoil(core: Core, matching: Matching, algos: AlgoOrders, wire: Mapping[str, str]) -> None:
-    """Do what `wire` says: `do` is empty_book, thin_book or full_book (of symbol, for orders of side) or expire.
+def spoil(core: Core, matching: Matching, algos: AlgoOrders, liquidation: Liquidation, wire: Mapping[str, str]) -> None:
+    """Do what `wire` says in `do`: empty_book, thin_book, full_book (of symbol, for orders of side), deleverage, expire.
 
     thin_book leaves quantity `left` to take.
+    deleverage closes the positions of symbol; without one, of all.
     expire ends open orders, conditional too: those of symbol, side and type, or the one of orderId or algoId.
     """
-    if wire["do"] in {"empty_book", "thin_book"}:
-        symbol, side = params.symbol_of(wire), wire["side"]
-        gone = EVERYTHING if wire["do"] == "empty_book" else matching.depth(symbol, side) - Decimal(wire["left"])
-        core.state.taken.setdefault(symbol, {})[side] = max(gone, Decimal(0))
-        core.active.add(symbol)
-        return
-    if wire["do"] == "full_book":
-        core.state.taken.get(params.symbol_of(wire), {}).pop(wire["side"], None)
-        return
+    match wire["do"]:
+        case "empty_book" | "thin_book":
+            symbol, side = params.symbol_of(wire), wire["side"]
+            gone = EVERYTHING if wire["do"] == "empty_book" else matching.depth(symbol, side) - Decimal(wire["left"])
+            core.state.taken.setdefault(symbol, {})[side] = max(gone, Decimal(0))
+            core.active.add(symbol)
+        case "full_book":
+            core.state.taken.get(params.symbol_of(wire), {}).pop(wire["side"], None)
+        case "deleverage":
+            held = {position.symbol for position in core.open_positions()}
+            for symbol in sorted(held & {wire["symbol"]} if wire["symbol"] else held):
+                liquidation.deleverage(symbol)
+        case _:
+            _expire(core, matching, algos, wire)
+
+
+def _expire(core: Core, matching: Matching, algos: AlgoOrders, wire: Mapping[str, str]) -> None:
     order_id, algo_id = wire.get("orderId", ""), wire.get("algoId", "")
     wanted = {"symbol": wire.get("symbol", ""), "side": wire.get("side", ""), "type": wire.get("type", "")}
 

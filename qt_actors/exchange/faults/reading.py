@@ -25,6 +25,7 @@ RANDOM: Final[dict[str, dict[str, Any]]] = {
     "listen_key_loss": {"every_s": 10},
     "clock_jump": {"ms": 2000, "every_s": 10},
     "expire_open": {"every_s": 10},
+    "deleverage": {"every_s": 60},
     **{kind: {"stream": "*"} for kind in ("disconnect", "mute", "dead")},
 }
 """How the kinds of a `random` line are, where the kind alone does not say it; with `every_s` the rate is a draw's."""
@@ -118,7 +119,7 @@ def _check_values(fault: Fault) -> None:
     if fault.path and not fault.path.startswith(("/", "*")):
         raise FaultsError(f"path: {fault.path!r} is not allowed; it begins with / or *")
     asked, heard = sorted(fault.given & ONLY_REQUEST), sorted(fault.given & (ONLY_FRAME | {"route"}))
-    if "every_s" in fault.given and fault.given & (ONLY_FRAME | ORDER) and fault.kind != "expire_open":
+    if "every_s" in fault.given and fault.given & (ONLY_FRAME | ORDER) and len(KINDS[fault.kind].scopes) > 1:
         raise FaultsError(f"every_s: {fault.kind} happens at moments (every_s) or to frames (stream, event), not both")
     if asked and heard:
         raise FaultsError(f"{heard[0]}: {fault.kind} meets requests ({asked[0]}) or frames ({heard[0]}), not both")

@@ -87,8 +87,12 @@ async def answer_under_faults(request: web.Request, exchange: Exchange, healthy:
         return _spoilt(request, before)
     with with_empty_book(exchange, facts, hits):
         reply = await healthy(request)
-    if not isinstance(reply, web.Response):
-        return reply  # a stream that has ended
+        if not isinstance(reply, web.Response):
+            return reply  # a stream that has ended
+        again = duplicated(hits)
+        if again is not None:
+            second = await healthy(request)
+            reply = second if again.executed and isinstance(second, web.Response) else reply
     if reply.status == 200 and isinstance(reply.body, bytes):
         end_order(exchange, facts, orjson.loads(reply.body), hits)
     await late(hits, executed=True)
@@ -135,6 +139,11 @@ async def late(hits: Iterable[Hit], *, executed: bool) -> None:
     delays = [delay_ms(h.fault, h.count) for h in hits if h.fault.kind == "latency" and h.fault.executed == executed]
     if delays:
         await asyncio.sleep(sum(delays) / 1000)
+
+
+def duplicated(hits: Iterable[Hit]) -> Fault | None:
+    """The fault by which the network brings the request a second time, as it may after a lost acknowledgement."""
+    return next((hit.fault for hit in hits if hit.fault.kind == "duplicate_request"), None)
 
 
 def refusal_of(fault: Fault) -> Refusal | None:

@@ -78,6 +78,49 @@ def test_an_answer_is_lost_or_torn(run: Any, fault: dict[str, Any], wrong: type[
     run(check)
 
 
+def test_a_request_that_arrives_twice_is_carried_out_twice(run: Any) -> None:
+    """Client ids are unique among open orders only: two market orders fill, of two resting ones one is refused."""
+
+    async def check(client: Client) -> None:
+        async def filled(name: str) -> int:
+            trades = (await client.ask("GET", "/fapi/v1/userTrades", symbol="BTCUSDT", limit="20"))[1]
+            orders = (await client.ask("GET", "/fapi/v1/allOrders", symbol="BTCUSDT", limit="20"))[1]
+            ids = {order["orderId"] for order in orders if order["clientOrderId"] == name}
+            return len(ids & {trade["orderId"] for trade in trades})
+
+        once = {"kind": "duplicate_request", "method": "POST", "path": ORDER, "times": 1}
+        await client.add(once)
+        status, first, _ = await client.buy("twice")
+        assert (status, await filled("twice")) == (200, 2)
+        assert (await client.ask("GET", ORDER, symbol="BTCUSDT", orderId=str(first["orderId"])))[0] == 200
+        limit = {"type": "LIMIT", "timeInForce": "GTC", "price": "60000"}
+        await client.add({**once, "executed": True})
+        assert (await client.buy("rests", **limit))[1]["code"] == -4116, "the second answer, though one order rests"
+        assert (await client.status("rests")) == "NEW"
+        await client.add(once)
+        assert (await client.buy("rests-too", **limit))[0] == 200
+        assert (await client.buy("alone"))[0] == 200
+        assert await filled("alone") == 1
+        await client.ask("DELETE", "/fapi/v1/allOpenOrders", symbol="BTCUSDT")
+
+    run(check)
+
+
+def test_a_winner_is_deleveraged(run: Any) -> None:
+    async def check(client: Client) -> None:
+        await client.buy("long")
+        async with client.account() as stream:
+            await client.add({"kind": "deleverage", "symbol": "BTCUSDT"})
+            told = await hear(stream)
+            while told["e"] != "ORDER_TRADE_UPDATE":
+                told = await hear(stream)
+        assert (told["o"]["c"].split("-")[0], told["o"]["x"]) == ("adl_autoclose", "CALCULATED")
+        positions = (await client.ask("GET", "/fapi/v3/positionRisk", symbol="BTCUSDT"))[1]
+        assert not any(float(row["positionAmt"]) for row in positions)
+
+    run(check)
+
+
 def test_latency_comes_before_or_after_the_order(run: Any) -> None:
     async def check(client: Client) -> None:
         async with client.account() as stream:
@@ -160,6 +203,11 @@ def test_the_websocket_api_meets_the_same_faults_by_the_route_of_the_same_meanin
             assert (await client.status("w-3")) == ""
             await api.send_str("[")
             assert json.loads((await api.receive(10)).data)["error"]["code"] == -1135
+            await client.add({"kind": "duplicate_request", "executed": True, **here})
+            first = (await client.ask("GET", ORDER, symbol="BTCUSDT", origClientOrderId="w-4"))[1]["orderId"]
+            second = json.loads((await place(api, "w-6")).data)["result"]["orderId"]
+            orders = (await client.ask("GET", "/fapi/v1/allOrders", symbol="BTCUSDT", orderId=str(first)))[1]
+            assert [row["orderId"] for row in orders if row["clientOrderId"] == "w-6"][1:] == [second]
             await client.add({"kind": "drop", "executed": True, **here})
             assert (await place(api, "w-5")).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
             assert (await client.status("w-5")) == "FILLED"
