@@ -21,7 +21,7 @@ DISPLACED: Final = "4"  # expiry reason of an order that the exchange took away
 
 
 def spoil(core: Core, matching: Matching, algos: AlgoOrders, liquidation: Liquidation, wire: Mapping[str, str]) -> None:
-    """Do what `wire` says in `do`: empty_book, thin_book, full_book (of symbol, for orders of side), deleverage, expire.
+    """Do what `do` of `wire` says: empty_book, thin_book, full_book (for orders of side), deleverage, expire.
 
     thin_book leaves quantity `left` to take.
     deleverage closes the positions of symbol; without one, of all.
