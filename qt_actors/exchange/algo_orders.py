@@ -4,6 +4,9 @@ Events of a firing order: ALGO_UPDATE TRIGGERING, all events of the child (its f
 and ALGO_UPDATE FINISHED once the child is closed; the fill comes before its ALGO_UPDATE, as it does on the real
 exchange. A child that the book refuses: TRIGGERING, then REJECTED with the reason. Nothing is checked against margin
 or position before the trigger. The child carries clientAlgoId as its clientOrderId.
+
+An order of time in force GTE_GTC, which every closePosition order is, is tied to a position: it cannot be placed
+without one that it would reduce (-4509), and it, or the limit order it became (er 6), expires when that one is gone.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ OPEN_MAX: Final = 200
 CALLBACK_MIN, CALLBACK_MAX = Decimal("0.1"), Decimal(20)
 MARKET_TYPES: Final = frozenset({"STOP_MARKET", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"})
 CLOSING_TYPES: Final = frozenset({"STOP_MARKET", "TAKE_PROFIT_MARKET"})
-TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD"})
+TIED: Final = "GTE_GTC"
+TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD", TIED})
 WORKING_TYPES: Final = frozenset({"CONTRACT_PRICE", "MARK_PRICE"})
 Params = Mapping[str, str]
 
@@ -49,8 +53,8 @@ class AlgoOrders:
         quote = core.quote_of(algo.symbol)
         self._check_numbers(algo, rules)
         self._check_trigger(algo, triggers.working_price(algo, quote))
-        if algo.close_position:
-            self._check_close_position(algo)
+        if algo.time_in_force == TIED:
+            self._check_tied(algo)
         known = core.client_algo_ids.get(algo.client_algo_id)
         if algo.client_algo_id and known is not None and core.state.algo_orders[known].is_open:
             raise refusal(-4116)
@@ -124,7 +128,7 @@ class AlgoOrders:
             if not algo.reduce_only:
                 raise refusal(-4138)
             raise refusal(-1106, "reduceonly")
-        algo.time_in_force, algo.reduce_only = "GTE_GTC", True
+        algo.time_in_force, algo.reduce_only = TIED, True
 
     def _draft_prices(self, algo: AlgoOrder, wire: Params) -> None:
         if algo.type == "TRAILING_STOP_MARKET":
@@ -176,10 +180,12 @@ class AlgoOrders:
             if beyond:
                 raise refusal(-2021)
 
-    def _check_close_position(self, algo: AlgoOrder) -> None:
-        """A position to close (-4509), and no second such order of the same kind in the direction (-4130)."""
+    def _check_tied(self, algo: AlgoOrder) -> None:
+        """A position to reduce (-4509), and no second closePosition order of the kind in the direction (-4130)."""
         if not self._covered(algo):
             raise refusal(-4509)
+        if not algo.close_position:
+            return
         for other in self._core.open_algos.get(algo.symbol, {}).values():
             same = (other.side, other.position_side, other.type) == (algo.side, algo.position_side, algo.type)
             if other.close_position and same:
@@ -291,7 +297,7 @@ class AlgoOrders:
             side=algo.side,
             type="MARKET" if market else "LIMIT",
             orig_type=algo.type,
-            time_in_force="GTC" if market else algo.time_in_force,
+            time_in_force="GTC" if market and algo.time_in_force != TIED else algo.time_in_force,
             quantity=quantity,
             price=ZERO if market else price,
             position_side=algo.position_side,
@@ -319,9 +325,11 @@ class AlgoOrders:
         if children:
             for number, algo in sorted(children.items(), key=lambda entry: entry[0]):
                 child = core.state.orders[number]
+                if child.is_open and child.time_in_force == TIED and not self._covered(algo):
+                    self._matching.expire(child, "EXPIRED", "6")
                 if not child.is_open:
                     del children[number]
                     self._finish(algo, child)
         for algo in list(core.open_algos.get(symbol, {}).values()):
-            if algo.close_position and not self._covered(algo):
+            if algo.time_in_force == TIED and not self._covered(algo):
                 self.expire(algo)
