@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
 import traceback
@@ -25,6 +26,8 @@ TAIL_MS: Final = 600_000
 class Report(msgspec.Struct, kw_only=True):
     """What a campaign came to."""
 
+    hash: str = ""
+    """Of every step of every run, in order: the same seeds and build make the same, on any machine."""
     seeds: int = 0
     hours: float = 0.0
     lives: int = 0
@@ -42,6 +45,7 @@ class Report(msgspec.Struct, kw_only=True):
 
     def take(self, plan: Plan, result: Result) -> None:
         """Count one run."""
+        self.hash = hashlib.blake2b(f"{self.hash}|{result.hash}".encode(), digest_size=16).hexdigest()
         self.seeds += 1
         self.hours += result.hours
         self.lives += result.lives
@@ -147,7 +151,7 @@ def summary(report: Report) -> str:
         f"a position without its whole stop: {report.bare_seconds:.1f} s in all, longest unhindered {longest}",
         f"killed at a write of the journal: {_listed(report.writes, ', killed')}",
         f"compared: {_listed(report.checks)}",
-        f"violations: {len(report.violations)}",
+        f"violations: {len(report.violations)}; hash of all steps {report.hash}",
     )
     return "\n".join(lines)
 
