@@ -126,8 +126,8 @@ METRICS: Final[dict[str, Metric]] = {
     "qt_gross_notional_usd": Metric("gauge", "Sum of the absolute notionals of all positions."),
     "qt_gross_limit_usd": Metric("gauge", "Gross notional at which entries stop.", from_start=False),
     "qt_trades_total": Metric("counter", "Closed trades by the reason of the last exit.", {"exit": _EXITS}),
-    "qt_trades_won_total": Metric("counter", "Closed trades with a result above zero after commission."),
-    "qt_realized_pnl_usd": Metric("gauge", "Result of the trades closed by this process, after commission."),
+    "qt_trades_won_total": Metric("counter", "Closed trades with a gain after fees, before funding."),
+    "qt_realized_pnl_usd": Metric("gauge", "Result of trades closed by this process, after fees, before funding."),
     "qt_commission_usd_total": Metric("counter", "Commission of the trades closed by this process."),
     "qt_trade_slippage_ratio": Metric(
         "histogram", "Entry price against the decision price, positive is worse.", buckets=_BPS

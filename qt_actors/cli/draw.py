@@ -19,6 +19,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from qt_actors.decisions import texts
+
 PIPED_WIDTH: Final = 160
 """Columns when the output is no terminal and nobody says how wide it may be."""
 COMFORT: Final = 36
@@ -93,12 +95,7 @@ def clock(ms: int | None, *, seconds: bool = True) -> str:
 
 def exact(text: str | None) -> str:
     """Return a price or quantity that is kept digit for digit, without the zeros at its end."""
-    return "–" if text is None else f"{Decimal(text).normalize():,f}"
-
-
-def count(number: int, thing: str, things: str = "") -> str:
-    """Return ``1 position``, ``2 positions``."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+    return "–" if text is None else texts.price(Decimal(text))
 
 
 class Fitted:

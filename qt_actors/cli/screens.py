@@ -8,8 +8,9 @@ from typing import Any, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from qt_actors.cli.draw import NAMES, TONES, Fitted, clock, count, number, price, share, span, table, tone, under, usd
+from qt_actors.cli.draw import NAMES, TONES, Fitted, clock, number, price, share, span, table, tone, under, usd
 from qt_actors.cli.source import Json
+from qt_actors.decisions.texts import count
 
 _BAR: Final = 20
 

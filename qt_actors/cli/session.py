@@ -25,6 +25,7 @@ from qt_actors.decisions.cover import cover_text
 from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
+from qt_actors.edges.web.server import WebPortError, listening
 from qt_actors.kernel import Clock, Guard, SupervisorSpec, ThreadRuntime
 from qt_actors.messages.positions import AccountSnapshot
 from qt_actors.messages.system import Drained, DrainRequested, MarketPaused
@@ -63,6 +64,7 @@ def run_session(settings: Settings, request: RunRequest) -> int:
             state_market=plan.state_market,
             same_account=request.same_account,
         )
+        _free_port(settings)
         own(settings.data_dir, asked, fresh=request.fresh)
         started_s = time.monotonic()
         venue = venue_of(settings, request, plan, held_out_ms(settings))
@@ -86,6 +88,14 @@ def run_session(settings: Settings, request: RunRequest) -> int:
             edges.close()
             _sum_up(settings.data_dir / FILE_NAME)
     return code
+
+
+def _free_port(settings: Settings) -> None:
+    """Find out that the port is taken before anything is moved, begun or announced."""
+    try:
+        listening(settings.http_host, settings.http_port).close()
+    except WebPortError as error:
+        raise StartError(str(error)) from None
 
 
 def _tree(runtime: ThreadRuntime, outside: Outside, edges: Edges, venue: Venue) -> SupervisorSpec:
@@ -121,7 +131,7 @@ def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: 
         if not runtime.wait_ready(READY_TIMEOUT_S):
             LOG.error("the tree did not start: %s", runtime.failed.reason or f"not ready in {READY_TIMEOUT_S:.0f} s")
             return 1
-        LOG.info("all actors are up after %.1f s", time.monotonic() - started_s)
+        LOG.info("all actors are up after %.1f s; Ctrl-C stops in order", time.monotonic() - started_s)
         ends_s = None if request.duration_s is None else time.monotonic() + request.duration_s
         while not stop.wait(0.2):
             if runtime.failed.is_set():
@@ -182,7 +192,8 @@ def _sum_up(journal: Path) -> None:
             LOG.info("ledger: %s USDT by the journal, %s the exchange's %s", total, verdict, wallet)
         else:  # the account is older than the journal
             LOG.info("ledger: %s USDT since the journal began; the wallet holds %s", total, wallet)
-        LOG.info("of it %s", ", ".join(f"{kind.lower()} {amount:+,.2f}" for kind, amount in sorted(income.items())))
+        parts = sorted((kind.lower().replace("_", " "), amount) for kind, amount in income.items())
+        LOG.info("of it %s", ", ".join(f"{kind} {amount:+,.2f}" for kind, amount in parts))
 
 
 def held_out_ms(settings: Settings) -> int | None:
@@ -200,19 +211,23 @@ def held_out_ms(settings: Settings) -> int | None:
 class OneLine(logging.Formatter):
     """``22:19:47 executor      ORDER PLACED …``; the level is shown when it is not INFO.
 
-    Where the market has a time of its own: ``22:19:47 (04-01 13:05:12) executor …``.
+    Where the market has a time of its own: ``22:19:47 (04-01 13:05:12) executor …``. Who names itself in brackets is
+    not named twice: ``22:19:47 [ENSEMBLE] BTCUSDT: …``.
     """
 
     market: Clock | None = None
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, and the traceback below it when there is one."""
-        who = record.name.removeprefix("qt.").removeprefix("qt_actors.").rsplit(".", 1)[-1]
+        *above, who = record.name.split(".")
+        who = above[-1] if who == "server" else who
         level = "" if record.levelno == logging.INFO else f"{record.levelname} "
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         if self.market is not None:
             clock += datetime.fromtimestamp(self.market.now_ms() / 1000, UTC).strftime(" (%m-%d %H:%M:%S)")
-        line = f"{clock} {who:13} {level}{record.getMessage()}"
+        said = record.getMessage()
+        named = said.startswith(f"[{who.upper()}] ")
+        line = f"{clock} {level}{said}" if named else f"{clock} {who:13} {level}{said}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qt_actors.cli.source import Json, numbers
+from qt_actors.decisions.texts import HELD
 
 if TYPE_CHECKING:
     from qt_actors.edges.journal_queries import SqliteJournalReader
@@ -47,7 +48,7 @@ def _position(row: Json) -> Json:
     held = float(state["filled"]) - float(state["exited"])
     return {
         "symbol": row["symbol"],
-        "side": "LONG" if row["side"] == "BUY" else "SHORT",
+        "side": HELD[row["side"]],
         "quantity": held,
         "entry_price": float(state["entry_price"]),
         "stop_price": float(state["stop_price"]) if state["stop_id"] else None,

@@ -8,8 +8,9 @@ from typing import Any, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from qt_actors.cli.draw import clock, count, hanging, span, table
+from qt_actors.cli.draw import clock, hanging, span, table
 from qt_actors.cli.source import Json
+from qt_actors.decisions.texts import count
 
 BUSY_MS: Final = 2_000
 """Longer in one message is worth a look."""

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from qt_actors.cli.draw import NAMES, TONES, clock, count, exact, hanging, number, share, table, usd
+from qt_actors.cli.draw import NAMES, TONES, clock, exact, hanging, number, share, table, usd
 from qt_actors.cli.source import Json
+from qt_actors.decisions.texts import count
 
 _SIDES = (("p_buy", "buy"), ("p_hold", "hold"), ("p_sell", "sell"))
 

@@ -17,7 +17,7 @@ from qt_actors.decisions.governor import gross_limit
 from qt_actors.decisions.leverage import bracket_of, maintenance_usd
 from qt_actors.decisions.policy import positions_max
 from qt_actors.decisions.sizing import MARGIN_SHARE
-from qt_actors.decisions.texts import UNKNOWN, seconds, usd
+from qt_actors.decisions.texts import UNKNOWN, count, price, seconds, usd
 from qt_actors.messages.base import Side
 from qt_actors.messages.market import SymbolRules
 from qt_actors.messages.policy import Decision, Directive, EntryPlan, Gate
@@ -134,7 +134,7 @@ def _plan(plan: EntryPlan) -> Gate:
     figures = (plan.quantity, plan.price, plan.stop_price, plan.notional_usd)
     sound = all(f.is_finite() and f > 0 for f in figures) and plan.leverage >= 1
     losing = sound and (plan.stop_price < plan.price if plan.side == "BUY" else plan.stop_price > plan.price)
-    value = f"{plan.quantity} at {plan.price}, stop {plan.stop_price}, {plan.leverage}×"
+    value = f"{price(plan.quantity)} at {price(plan.price)}, stop {price(plan.stop_price)}, {plan.leverage}×"
     return Gate(name="plan", passed=losing, value=value, limit="a size, and a stop where it loses")
 
 
@@ -190,7 +190,7 @@ def _worst_case(book: Book, plan: EntryPlan) -> Gate:
         return _gate("worst_case_loss", UNKNOWN, "known", passed=False)
     # A gain is not there to be lost: it may be a deposit that the ledger has not told yet.
     left = word.daily_loss_limit_usd + min(Decimal(0), word.daily_pnl_usd)
-    note = f"{len(book.holdings or ())} positions, {len(book.reserved)} reserved, this {usd(plan_loss(plan))}"
+    note = f"{count(len(book.holdings or ()), 'position')}, {len(book.reserved)} reserved, this {usd(plan_loss(plan))}"
     return _gate("worst_case_loss", usd(loss), f"≤ {usd(left)} left of the day", passed=loss <= left, note=note)
 
 

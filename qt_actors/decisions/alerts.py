@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+from qt_actors.decisions.texts import HELD, price
 from qt_actors.messages.positions import Position, TradeState
 
 STEPS_R: Final = (Decimal("0.5"), Decimal(1), Decimal(2), Decimal(3), Decimal(5))
@@ -29,4 +30,5 @@ def result_steps(trade: TradeState, position: Position) -> int:
 def alert_text(trade: TradeState, position: Position) -> str:
     """Return the alert as a person reads it."""
     pnl = position.unrealized_pnl
-    return f"{trade.side} {abs(position.quantity)}: {pnl:+,.2f} USDT unrealised, {pnl / risk_of(trade):+.1f} x its risk"
+    held = f"{HELD[trade.side]} {price(abs(position.quantity))}"
+    return f"{held}: {pnl:+,.2f} USDT unrealised, {pnl / risk_of(trade):+.1f} x its risk"

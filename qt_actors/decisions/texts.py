@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from math import isfinite
+from typing import Final
 
 UNKNOWN = "unknown"
+HELD: Final = {"BUY": "LONG", "SELL": "SHORT"}
+"""What is held after an entry of that side: orders BUY and SELL, positions are LONG and SHORT."""
 
 
 def percent(fraction: float | Decimal | None, digits: int = 2) -> str:
@@ -25,6 +28,16 @@ def usd(amount: float | Decimal | None) -> str:
 def number(value: float | Decimal | None, digits: int = 2) -> str:
     """Return a plain number."""
     return UNKNOWN if value is None or not isfinite(value) else f"{value:.{digits}f}"
+
+
+def price(value: Decimal) -> str:
+    """Return a price or quantity with every digit but the zeros at its end."""
+    return f"{value.normalize():,f}" if value.is_finite() else UNKNOWN
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """Return ``1 position``, ``2 positions``."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def seconds(span_ms: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from qt_actors.decisions.texts import HELD, price
 from qt_actors.messages.positions import TradeClosed, TradeOpened, TradeState
 
 
@@ -59,18 +60,19 @@ def closed_report(trade: TradeState, now_ms: int) -> TradeClosed:
 def placed_line(trade: TradeState, trace: str) -> str:
     """Return the log line of an accepted entry (SPEC 10.5)."""
     return (
-        f"ORDER PLACED {trade.symbol} {trade.side} {trade.quantity} @ {trade.decision_price:,} "
-        f"conf={trade.confidence:.2f} stop={trade.stop_price:,} trace={trace}"
+        f"ORDER PLACED {trade.symbol} {trade.side} {price(trade.quantity)} @ {price(trade.decision_price)} "
+        f"conf={trade.confidence:.2f} stop={price(trade.stop_price)} trace={trace}"
     )
 
 
 def closed_line(trade: TradeClosed) -> str:
-    """Return the log line of a trade that is flat."""
-    net = trade.realized_usd - trade.commission_usd
+    """Return the log line of a trade that is flat; funding may still be told, so the result is without it."""
+    result = trade.realized_usd - trade.commission_usd
     how = " then ".join(trade.exits) or trade.exit_reason
+    what = f"TRADE CLOSED {trade.symbol} {HELD[trade.side]} {price(trade.quantity)} by {how}"
     if not trade.complete:
-        return f"TRADE CLOSED {trade.symbol} {trade.side} {trade.quantity} by {how}; its result is not known in full"
+        return f"{what}; its result is not known in full"
     return (
-        f"TRADE CLOSED {trade.symbol} {trade.side} {trade.quantity} by {how} "
-        f"@ {trade.exit_price:,.8g} net {net:+,.2f} USDT after {(trade.closed_ms - trade.opened_ms) / 3_600_000:.1f} h"
+        f"{what} @ {trade.exit_price:,.8g}: {result:+,.2f} USDT after fees, before funding, "
+        f"held {(trade.closed_ms - trade.opened_ms) / 3_600_000:.1f} h"
     )

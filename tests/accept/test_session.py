@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
+import pytest
+
 from qt_actors.cli.session import OneLine
 from qt_actors.kernel import Clock
 
@@ -22,3 +24,17 @@ def test_a_log_line_carries_the_markets_time_where_it_is_not_the_wall_clocks():
     assert re.fullmatch(r"\d\d:\d\d:\d\d executor      WARNING placed it", lines.format(record))
     lines.market = Standing()
     assert re.fullmatch(r"\d\d:\d\d:\d\d \(11-14 22:13:20\) executor      WARNING placed it", lines.format(record))
+
+
+@pytest.mark.parametrize(
+    ("logger", "said", "shown"),
+    [
+        ("qt_actors.minds.ensemble", "[ENSEMBLE] BTCUSDT: SELL", "[ENSEMBLE] BTCUSDT: SELL"),
+        ("qt_actors.minds.ensemble", "bar 2026-01-01", "ensemble      bar 2026-01-01"),
+        ("qt_actors.edges.web.server", "dashboard", "web           dashboard"),
+        ("qt", "[PAPER] on", "qt            [PAPER] on"),
+    ],
+)
+def test_who_speaks_is_named_once(logger, said, shown):
+    record = logging.LogRecord(logger, logging.INFO, "", 0, said, (), None)
+    assert OneLine().format(record).partition(" ")[2] == shown

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from qt_actors.decisions.texts import number, numbers_apart, percent, seconds, usd
+from qt_actors.decisions.texts import count, number, numbers_apart, percent, price, seconds, usd
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ from qt_actors.decisions.texts import number, numbers_apart, percent, seconds, u
         (number(0.4349), "0.43"),
         (number(float("inf")), "unknown"),
         (seconds(120_500), "120 s"),
+        (price(Decimal("2.9023000")), "2.9023"),
+        (price(Decimal("87400.00")), "87,400"),
+        (price(Decimal("0.00001230")), "0.0000123"),
+        (price(Decimal("NaN")), "unknown"),
+        (count(1, "position"), "1 position"),
+        (count(0, "position"), "0 positions"),
+        (count(1234, "loss", "losses"), "1,234 losses"),
         (seconds(None), "unknown"),
     ],
 )

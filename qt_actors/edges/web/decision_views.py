@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from qt_actors.decisions.texts import UNKNOWN
+from qt_actors.decisions.texts import HELD, UNKNOWN
 from qt_actors.ports import JournalReader
 
 Json = dict[str, Any]
@@ -37,7 +37,7 @@ def _trade(row: Json) -> Json:
     state = row.pop("state") or {}
     return {
         **row,
-        "side": "LONG" if row["side"] == "BUY" else "SHORT",
+        "side": HELD[row["side"]],
         "quantity": row["quantity"] or state.get("filled"),
         "entry_price": row["entry_price"] or state.get("entry_price"),
         "stop_price": state.get("stop_price"),

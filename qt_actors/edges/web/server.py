@@ -77,15 +77,7 @@ class WebServer:
         """
         if self._socket is not None:
             return
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((self._host, self._wanted_port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            fault = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # < 0: no such name
-            raise WebPortError(
-                f"HTTP port {self._wanted_port} on {self._host}: {fault}; end what uses it or set QT_HTTP_PORT "
-                "(0 takes any free one)"
-            ) from error
+        self._socket = listening(self._host, self._wanted_port)
 
     def start(self) -> None:
         """Serve; does nothing while it serves.
@@ -126,6 +118,22 @@ class WebServer:
         if self._socket is not None:
             self._socket.close()
         self._socket = self._server = self._thread = None
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there.
+
+    Raises:
+        WebPortError: in use, not allowed, or no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        fault = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # < 0: no such name
+        raise WebPortError(
+            f"HTTP port {port} on {host}: {fault}; end what uses it or set QT_HTTP_PORT (0 takes any free one)"
+        ) from error
 
 
 def web_server(
