@@ -80,12 +80,16 @@ class Site:
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
-        told = json.loads(body) if answer.headers["Content-Type"].startswith("application/json") else body.decode()
+        told = (
+            json.loads(body)
+            if body and answer.headers["Content-Type"].startswith("application/json")
+            else body.decode()
+        )
         return answer.status, told
 
-    def headers(self, path):
+    def headers(self, path, method="GET"):
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
-        connection.request("GET", path)
+        connection.request(method, path)
         found = connection.getresponse().headers
         connection.close()
         return found

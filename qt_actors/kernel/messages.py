@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # at run time: ActorState is described to others
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from qt_actors.kernel.answers import Answer
     from qt_actors.kernel.rules import Cell, Rule
     from qt_actors.kernel.timers import Entry

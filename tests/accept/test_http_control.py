@@ -91,6 +91,9 @@ def test_close_all_before_the_account_is_known_pauses_and_says_that_nothing_was_
 
 def test_closing_tells_the_executor_of_open_positions_only(site, tmp_path):
     right = f"Bearer {(tmp_path / 'api-token').read_text().strip()}"
+    status, told = site.ask("/api/positions/BTCUSDT/close", "POST", right)
+    assert (status, "not known yet" in told["error"]) == (503, True)
+    site.show(an_account())
     assert site.ask("/api/positions/BTCUSDT/close", "POST", right) == (
         404,
         {"error": "symbol BTCUSDT: no open position"},

@@ -155,9 +155,18 @@ def test_a_warming_model_says_how_far_it_is(site):
 
 
 def test_risk_shows_how_much_of_each_limit_is_used(site):
-    site.show(a_directive())
+    site.show(a_directive(), an_account())
     told = site.get("/api/risk")
     assert (told["daily_loss_used"], told["gross_used"]) == (0.25, 0.1)
+
+
+def test_what_is_not_known_before_the_account_is_null_and_not_zero(site):
+    site.show(a_directive())
+    told = site.get("/api/risk")
+    figures = {name: told[name] for name in told if name.endswith(("_usd", "_used"))}
+    assert figures == dict.fromkeys(figures)
+    assert len(figures) == 9
+    assert site.get("/health")["daily_pnl"] is None
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from exporters.prometheus import CONTENT_TYPE, Metrics
-from qt_actors.edges.web import control, views
+from qt_actors.edges.web import answers, control, history, views
 from qt_actors.edges.web.control import Controls
 from qt_actors.edges.web.decision_views import decided
+from qt_actors.edges.web.description import Api, Symbol, said
 from qt_actors.edges.web.os_report import os_report
 from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.kernel import ActorState
@@ -50,7 +51,7 @@ class Json(JSONResponse):
 
 def make_app(sources: Sources) -> FastAPI:
     """Return the application."""
-    app = FastAPI(
+    app = Api(
         title="Quantum Trader",
         version=sources.snapshot().run.version,
         description=f"{sources.snapshot().run.mode} on {sources.snapshot().run.market}. Reading is free; control needs "
@@ -65,6 +66,7 @@ def make_app(sources: Sources) -> FastAPI:
     _add_pages(app, sources)
     control.add(app, sources.controls, sources.snapshot)
     app.add_middleware(_Counted, metrics=sources.metrics)
+    app.add_middleware(_Headed)
     return app
 
 
@@ -73,13 +75,18 @@ def _add_faults(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(_request: Request, error: StarletteHTTPException) -> Json:
-        text = error.detail if error.status_code != 404 or error.detail != "Not Found" else "no such path; see /docs"
-        return Json({"error": text}, error.status_code, headers=error.headers)
+        allowed = (error.headers or {}).get("Allow", "")
+        plain = {"Not Found": "no such path; see /docs", "Method Not Allowed": f"not this method, but {allowed}"}
+        return Json({"error": plain.get(error.detail, error.detail)}, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Json:
         faults = (f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
         return Json({"error": "; ".join(faults)[:500]}, 422)
+
+    @app.exception_handler(Exception)
+    async def broken(_request: Request, error: Exception) -> Json:  # told to the log by what serves
+        return Json({"error": f"a fault of the trader's, {type(error).__name__}; the log has it"}, 500)
 
     @app.exception_handler(OSError)
     async def unreadable(_request: Request, error: OSError) -> Json:  # edges.journal.JournalError
@@ -91,43 +98,43 @@ def _add_live(app: FastAPI, sources: Sources) -> None:
     started_s = time.monotonic()
     seen = sources.snapshot
 
-    @app.get("/health", tags=["state"])
+    @app.get("/health", tags=["state"], responses=said(200, answers.Health) | said(503, answers.Health))
     async def health() -> Response:
         """Status, uptime in seconds, positions, the day's result, every model's state; 503 when unhealthy."""
         told = views.health(seen(), sources.tree(), time.monotonic() - started_s, sources.now_ms())
         return Json(told, 503 if told["status"] == "unhealthy" else 200)
 
-    @app.get("/api/signals/live", tags=["state"])
+    @app.get("/api/signals/live", tags=["state"], responses=said(200, answers.LiveSignals))
     async def signals() -> Response:
         """What the ensemble says of every symbol at the newest closed bar, calls first."""
         return Json(views.live_signals(seen()))
 
-    @app.get("/api/positions", tags=["state"])
+    @app.get("/api/positions", tags=["state"], responses=said(200, answers.Positions))
     async def positions() -> Response:
         """Open positions with their stop, target and trail as they rest on the exchange."""
         return Json(views.held(seen(), sources.now_ms()))
 
-    @app.get("/api/ai/status", tags=["state"])
+    @app.get("/api/ai/status", tags=["state"], responses=said(200, answers.AiStatus))
     async def ai_status() -> Response:
         """Every model: active, warmup, quarantined or missing, why, and its newest votes."""
         return Json(views.ai_status(seen()))
 
-    @app.get("/api/risk", tags=["state"])
+    @app.get("/api/risk", tags=["state"], responses=said(200, (answers.Risk, answers.Unknown)))
     async def risk() -> Response:
         """The safety governor's directive and how much of every limit is used."""
         return Json(views.risk(seen()))
 
-    @app.get("/api/policy", tags=["state"])
+    @app.get("/api/policy", tags=["state"], responses=said(200, (answers.Conductor, answers.UnknownPolicy)))
     async def policy() -> Response:
         """The orchestrator's newest policy: minimum confidence and where it comes from."""
         return Json(views.conductor(seen()))
 
-    @app.get("/api/os/report", tags=["state"])
+    @app.get("/api/os/report", tags=["state"], responses=said(200, answers.OsReport))
     async def report() -> Response:
         """The coordination report: risk mode, health of every subsystem, the directives in force."""
         return Json(os_report(seen(), sources.tree(), sources.now_ms()))
 
-    @app.get("/api/tree", tags=["state"])
+    @app.get("/api/tree", tags=["state"], responses=said(200, answers.Tree))
     async def tree() -> Response:
         """The supervision tree: every actor's state, restarts, mailbox and last message."""
         return Json(views.tree(sources.tree()))
@@ -137,13 +144,13 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
     """Paths that read the journal, on threads of their own."""
     journal = sources.journal
 
-    @app.get("/api/trades", tags=["history"])
+    @app.get("/api/trades", tags=["history"], responses=said(200, history.Trades, 422, 503))
     def trades(limit: Limit = 50) -> Response:
         """Closed trades, newest first; ``net_usd`` is realised − commission + funding."""
         return Json({"trades": views.money(journal.rows("trades", {"limit": limit}))})
 
-    @app.get("/api/decisions/{symbol}", tags=["history"])
-    def decisions(symbol: str, limit: Annotated[int, Query(ge=1, le=200)] = 5) -> Response:
+    @app.get("/api/decisions/{symbol}", tags=["history"], responses=said(200, history.Decisions, 404, 422, 503))
+    def decisions(symbol: Symbol, limit: Annotated[int, Query(ge=1, le=200)] = 5) -> Response:
         """The symbol's decisions of the last bars: a sentence, gate by gate value against limit, trade and orders."""
         rows = journal.rows("decisions", {"symbol": symbol.upper(), "limit": limit})
         universe = sources.snapshot().universe
@@ -153,17 +160,17 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
             raise HTTPException(404, f"symbol {symbol.upper()}: {refused or 'not traded here'}")
         return Json({"symbol": symbol.upper(), "decisions": decided(journal, rows)})
 
-    @app.get("/api/why", tags=["history"])
+    @app.get("/api/why", tags=["history"], responses=said(200, history.Why, 503))
     def why() -> Response:
         """Where the newest bar's decisions ended, by gate, and what stops all of them at once."""
         return Json(views.why(sources.snapshot(), journal.rows("funnel")))
 
-    @app.get("/api/pnl", tags=["history"])
+    @app.get("/api/pnl", tags=["history"], responses=said(200, history.Results, 422, 503))
     def pnl(days: Annotated[int, Query(ge=1, le=400)] = 14) -> Response:
         """Net results today, in all, by exit, day and symbol; the exchange's own ledger by kind."""
         return Json(views.results(journal, sources.now_ms(), days))
 
-    @app.get("/api/equity", tags=["history"])
+    @app.get("/api/equity", tags=["history"], responses=said(200, history.Curve, 422, 503))
     def equity(hours: Annotated[int, Query(ge=1, le=24 * 7)] = 24 * 7) -> Response:
         """Equity over the last hours of market time, at most 720 steps, each with its lowest and highest reading."""
         since_ms = sources.now_ms() - hours * 3_600_000
@@ -171,7 +178,7 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
         asked = {"since_ms": since_ms, "step_ms": max(1, span_ms // POINTS_MAX), "limit": POINTS_MAX}
         return Json(views.curve(journal.rows("equity", asked)))
 
-    @app.get("/api/incidents", tags=["history"])
+    @app.get("/api/incidents", tags=["history"], responses=said(200, history.Incidents, 422, 503))
     def incidents(limit: Limit = 50) -> Response:
         """What went wrong, repaired or not."""
         return Json({"incidents": journal.rows("incidents", {"limit": limit})})
@@ -180,7 +187,7 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
 def _add_pages(app: FastAPI, sources: Sources) -> None:
     parts = {file.name: file for file in STATIC.iterdir() if file.is_file()}
 
-    @app.get("/metrics", tags=["state"])
+    @app.get("/metrics", tags=["state"], response_class=PlainTextResponse)
     def metrics() -> Response:
         """Prometheus metrics."""
         return Response(sources.metrics.exposition(), media_type=CONTENT_TYPE)
@@ -231,3 +238,14 @@ class _Counted:
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.take("qt_http_requests_total", 1, route, f"{code // 100}xx")
+
+
+class _Headed:
+    """Answers HEAD as GET; the server leaves the body out."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = {**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope
+        await self._app(asked, receive, send)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Security
+from fastapi.security import HTTPBearer
 
+from qt_actors.edges.web import answers
+from qt_actors.edges.web.description import Symbol, said
 from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.edges.web.token import is_bearer
 from qt_actors.kernel import MailboxFullError, UnansweredError
@@ -25,7 +28,13 @@ logger = logging.getLogger(__name__)
 BY: Final = "http"
 ANSWER_S_MAX: Final = 5.0
 """Real time for the governor's answer: it waits for one fsync; past it something is broken."""
-Reason = Annotated[str, Query(max_length=200, description="Shown wherever the state is shown.")]
+Reason = Annotated[
+    str,
+    Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="One line, shown wherever the state is shown."),
+]
+Bearer: Final = HTTPBearer(
+    auto_error=False, description="QT_API_TOKEN, or what stands in the file api-token of QT_DATA_DIR."
+)
 
 
 class Asked(Mailbox, Protocol):
@@ -52,7 +61,7 @@ class Controls(msgspec.Struct, frozen=True, kw_only=True):
 def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> None:
     """Add the control paths."""
 
-    def operator(authorization: Annotated[str | None, Header()] = None) -> None:
+    def operator(authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
         if not is_bearer(authorization, controls.token):
             raise HTTPException(
                 401,
@@ -61,18 +70,25 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    router = APIRouter(prefix="/api", tags=["control"], dependencies=[Depends(operator)])
+    router = APIRouter(prefix="/api", tags=["control"], dependencies=[Security(Bearer), Depends(operator)])
 
-    @router.post("/control/{control}", status_code=202)
-    def steer(control: Control, reason: Reason = "by an operator") -> dict[str, Any]:
+    @router.post(
+        "/control/{control}", status_code=202, responses=said(202, answers.Steered, 401, 422, 503), response_model=None
+    )
+    def steer(control: Control, reason: Reason = "by an operator") -> answers.Steered:
         """Pause: no entries. Resume: entries again. Halt: no entries until resumed, a restart included.
 
         202: it holds and is on disk; `entries` and `because` say what follows from it.
         """
         return {"accepted": control, "reason": reason, **_steer(controls.governor, control, reason)}
 
-    @router.post("/positions/close-all", status_code=202)
-    def close_all(reason: Reason = "by an operator") -> dict[str, Any]:
+    @router.post(
+        "/positions/close-all",
+        status_code=202,
+        responses=said(202, answers.ClosingAll, 401, 422, 503),
+        response_model=None,
+    )
+    def close_all(reason: Reason = "by an operator") -> answers.ClosingAll:
         """Close every open position at market, reduce-only, and pause entries; resume to go on trading."""
         account = snapshot().account
         symbols = [p.symbol for p in account.positions] if account else []
@@ -83,11 +99,18 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
             raise HTTPException(503, "entries are paused, but the account is not known yet: nothing was closed")
         return {"accepted": "close", "symbols": symbols, **paused}
 
-    @router.post("/positions/{symbol}/close", status_code=202)
-    def close(symbol: str, reason: Reason = "by an operator") -> dict[str, Any]:
+    @router.post(
+        "/positions/{symbol}/close",
+        status_code=202,
+        responses=said(202, answers.Closing, 401, 404, 422, 503),
+        response_model=None,
+    )
+    def close(symbol: Symbol, reason: Reason = "by an operator") -> answers.Closing:
         """Close the symbol's position at market, reduce-only."""
         account = snapshot().account
-        if account is None or symbol.upper() not in {p.symbol for p in account.positions}:
+        if account is None:
+            raise HTTPException(503, f"the account is not known yet: {symbol.upper()} was not closed")
+        if symbol.upper() not in {p.symbol for p in account.positions}:
             raise HTTPException(404, f"symbol {symbol.upper()}: no open position")
         _close(controls.executor, symbol.upper(), reason)
         return {"accepted": "close", "symbols": [symbol.upper()]}
@@ -103,7 +126,7 @@ def _close(executor: Mailbox, symbol: str, reason: str) -> None:
         raise HTTPException(503, f"not passed on: {error}") from error
 
 
-def _steer(governor: Asked, control: Control, reason: str, already: str = "") -> dict[str, str]:
+def _steer(governor: Asked, control: Control, reason: str, already: str = "") -> answers.Outcome:
     """Give the governor an operator's word and wait until it holds; ``already`` tells what has been done before."""
     logger.warning("operator over HTTP: %s (%s)", control, reason)
     try:

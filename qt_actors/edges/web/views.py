@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, cast
 
 from qt_actors.decisions.voting import quorum
+from qt_actors.edges.web import answers, history
 from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.kernel import ActorState
 from qt_actors.messages.market import QuotesUpdated
 from qt_actors.messages.positions import Position, RestingOrder
-from qt_actors.messages.signals import Signal
 from qt_actors.messages.system import VenueLost
 from qt_actors.ports import JournalReader
 
@@ -26,18 +24,20 @@ ACCOUNT_AGE_S_MAX: Final = 45.0
 """Four missed reconciliation rounds."""
 
 
-def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, now_ms: int) -> Json:
+def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, now_ms: int) -> answers.Health:
     """Return the answer of ``/health``; ``status`` is starting, healthy, degraded or unhealthy, ``reasons`` say why."""
     states = tuple(states)
     dead, sick = _dead(snapshot, states), _sick(snapshot, states, now_ms)
     ready = snapshot.account is not None and snapshot.signals is not None
-    status = "unhealthy" if dead else "degraded" if sick else "healthy"
+    status: answers.Status = "unhealthy" if dead else "degraded" if sick else "healthy"
     if not ready and status != "unhealthy":
         status = "starting"
     directive, account = snapshot.directive, snapshot.account
     ai = ai_status(snapshot)
     models = ai["models"]
-    trading = "not yet decided" if directive is None else "allowed" if _entries(snapshot) else "stopped"
+    trading: answers.Entries = (
+        "not yet decided" if directive is None else "allowed" if _entries(snapshot) else "stopped"
+    )
     return {
         "status": status,
         "reasons": [*dead, *sick, *([] if ready else [_awaited(snapshot)])],
@@ -48,13 +48,18 @@ def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, no
         "profile": snapshot.run.profile,
         "bar_interval": snapshot.run.bar_interval,
         "active_positions": len(account.positions) if account else 0,
-        "daily_pnl": _number(directive.daily_pnl_usd) if directive else None,
+        "daily_pnl": _number(directive.daily_pnl_usd) if directive and account else None,
         "equity": _number(account.equity_usd) if account else None,
         "symbols": len(snapshot.universe.symbols) if snapshot.universe else 0,
         "entries": trading,
         "entries_reason": directive.reason if directive else "",
         "account_age_s": account_age_s(snapshot, now_ms),
-        "models": {name: ai[name] for name in ("active", "meant", "quorum", "quorum_of_all")},
+        "models": {
+            "active": ai["active"],
+            "meant": ai["meant"],
+            "quorum": ai["quorum"],
+            "quorum_of_all": ai["quorum_of_all"],
+        },
         "ai_status": {m["model"]: m["state"] for m in models},
         "ai_reasons": {m["model"]: m["reason"] for m in models if m["reason"]},
         "unprotected_seconds": snapshot.unprotected_s,
@@ -102,9 +107,9 @@ def _entries(snapshot: Snapshot) -> bool:
     return bool(directive and directive.allow_trades and directive.allow_new_positions)
 
 
-def ai_status(snapshot: Snapshot) -> Json:
+def ai_status(snapshot: Snapshot) -> answers.AiStatus:
     """Return every model that is meant to vote, with its state and how it answered to the newest bar."""
-    models = []
+    models: list[answers.Model] = []
     for name in snapshot.run.models:
         told, votes = snapshot.models.get(name), snapshot.votes.get(name)
         state = told.state if told else "warmup"
@@ -117,7 +122,7 @@ def ai_status(snapshot: Snapshot) -> Json:
                 "state": state,
                 "reason": reason,
                 "version": told.version if told else "",
-                "votes": msgspec.structs.asdict(votes) if votes else None,
+                "votes": votes,
             }
         )
     active = sum(m["state"] == "active" for m in models)
@@ -125,7 +130,7 @@ def ai_status(snapshot: Snapshot) -> Json:
     return {"models": models, "active": active, "quorum": needed, "quorum_of_all": of_all, "meant": len(models)}
 
 
-def live_signals(snapshot: Snapshot) -> Json:
+def live_signals(snapshot: Snapshot) -> answers.LiveSignals:
     """Return the signals of the newest bar, calls before holds, strongest first."""
     told = snapshot.signals
     if told is None:
@@ -134,15 +139,11 @@ def live_signals(snapshot: Snapshot) -> Json:
     return {
         "close_time_ms": told.close_time_ms,
         "market_regime": snapshot.regimes.market if snapshot.regimes else None,
-        "signals": [_signal(s) for s in ranked],
+        "signals": ranked,
     }
 
 
-def _signal(signal: Signal) -> Json:
-    return {**msgspec.structs.asdict(signal), "votes": [msgspec.structs.asdict(v) for v in signal.votes]}
-
-
-def held(snapshot: Snapshot, now_ms: int) -> Json:
+def held(snapshot: Snapshot, now_ms: int) -> answers.Positions:
     """Return every open position with what protects it on the exchange."""
     account = snapshot.account
     if account is None:
@@ -163,7 +164,7 @@ def _position(
     conditionals: tuple[RestingOrder, ...],
     marks: Mapping[str, float],
     now_ms: int,
-) -> Json:
+) -> answers.Held:
     entry, quantity = float(position.entry_price), float(position.quantity)
     heard = marks.get(position.symbol)
     mark = heard if heard is not None and heard > 0 else float(position.mark_price)  # NaN is not > 0
@@ -203,12 +204,17 @@ def _first(orders: list[RestingOrder], kind: str) -> RestingOrder | None:
     return next((o for o in orders if o.kind.startswith(kind)), None)
 
 
-def risk(snapshot: Snapshot) -> Json:
+def risk(snapshot: Snapshot) -> answers.Risk | answers.Unknown:
     """Return the governor's directive, how much of each limit is used, and what is halted or paused."""
     directive, state, account = snapshot.directive, snapshot.governor, snapshot.account
     if directive is None:
         return {"known": False, "reason": "the governor has not spoken yet"}
     loss = max(Decimal(0), -directive.daily_pnl_usd)
+    seen = account is not None  # before, the governor's figures are zeros
+
+    def figure(value: Decimal | None) -> float | None:
+        return _number(value) if seen else None
+
     return {
         "known": True,
         "risk_level": directive.risk_level,
@@ -217,14 +223,14 @@ def risk(snapshot: Snapshot) -> Json:
         "allow_new_positions": directive.allow_new_positions,
         "leverage_multiplier": directive.leverage_multiplier,
         "size_multiplier": directive.size_multiplier,
-        "equity_usd": _number(directive.equity_usd),
+        "equity_usd": figure(directive.equity_usd),
         "available_usd": _number(account.available_usd) if account else None,
-        "daily_pnl_usd": _number(directive.daily_pnl_usd),
-        "daily_loss_limit_usd": _number(directive.daily_loss_limit_usd),
-        "daily_loss_used": _share(loss, directive.daily_loss_limit_usd),
-        "gross_notional_usd": _number(directive.gross_notional_usd),
-        "gross_limit_usd": _number(directive.gross_limit_usd),
-        "gross_used": _share(directive.gross_notional_usd, directive.gross_limit_usd),
+        "daily_pnl_usd": figure(directive.daily_pnl_usd),
+        "daily_loss_limit_usd": figure(directive.daily_loss_limit_usd),
+        "daily_loss_used": figure(_share(loss, directive.daily_loss_limit_usd)),
+        "gross_notional_usd": figure(directive.gross_notional_usd),
+        "gross_limit_usd": figure(directive.gross_limit_usd),
+        "gross_used": figure(_share(directive.gross_notional_usd, directive.gross_limit_usd)),
         "losing_streak": directive.losing_streak,
         "halted": state.halted or bool(state.day_lost) if state else None,
         "halt_reason": "; ".join(filter(None, (state.halt_reason, state.day_lost))) if state else None,
@@ -236,7 +242,7 @@ def risk(snapshot: Snapshot) -> Json:
     }
 
 
-def conductor(snapshot: Snapshot) -> Json:
+def conductor(snapshot: Snapshot) -> answers.Conductor | answers.UnknownPolicy:
     """Return the orchestrator's newest policy, every adjustment named."""
     told = snapshot.policy
     if told is None:
@@ -244,17 +250,22 @@ def conductor(snapshot: Snapshot) -> Json:
     return {
         "known": True,
         "profile": snapshot.run.profile,
-        **msgspec.structs.asdict(told),
+        "min_confidence": told.min_confidence,
+        "base": told.base,
         "adjustments": dict(told.adjustments),
+        "risk_multiplier": told.risk_multiplier,
+        "allow_trades": told.allow_trades,
+        "max_open_positions": told.max_open_positions,
+        "reasons": list(told.reasons),
     }
 
 
-def tree(states: Iterable[ActorState]) -> Json:
+def tree(states: Iterable[ActorState]) -> answers.Tree:
     """Return every actor of the supervision tree in start order."""
-    return {"actors": [msgspec.structs.asdict(s) for s in states]}
+    return {"actors": list(states)}
 
 
-def why(snapshot: Snapshot, funnel: list[Json]) -> Json:
+def why(snapshot: Snapshot, funnel: list[Any]) -> history.Why:
     """Return where the newest bar's decisions ended, and what stops all of them at once."""
     stops = []
     directive = snapshot.directive
@@ -297,12 +308,12 @@ def results(journal: JournalReader, now_ms: int, days: int) -> Json:
     return {"now_ms": now_ms, "losing_streak": streak, **answer, **first}
 
 
-def curve(rows: list[Json]) -> Json:
+def curve(rows: list[Json]) -> history.Curve:
     """Return the equity curve with the lowest and the highest reading of all its steps, None without any."""
     return {
         "low_usd": min((row["low_usd"] for row in rows), default=None),
         "high_usd": max((row["high_usd"] for row in rows), default=None),
-        "equity": money(rows),
+        "equity": cast("list[history.Point]", money(rows)),
     }
 
 
@@ -320,5 +331,5 @@ def _number(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _share(part: Decimal, whole: Decimal) -> float | None:
-    return float(part / whole) if whole > 0 else None
+def _share(part: Decimal, whole: Decimal) -> Decimal | None:
+    return part / whole if whole > 0 else None

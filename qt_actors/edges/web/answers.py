@@ -1,0 +1,234 @@
+"""What every path answers, as types: the views are checked against them, the API's description is made from them.
+
+Times are ms UTC of the market's clock; ``_pct`` and shares are fractions; None = not known (yet), never zero.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from qt_actors.edges.web.snapshot import VoteCount
+from qt_actors.kernel import ActorState
+from qt_actors.messages.policy import RiskLevel
+from qt_actors.messages.signals import ModelState, Regime, Signal
+from qt_actors.messages.system import Control
+
+Side = Literal["LONG", "SHORT"]
+Status = Literal["starting", "healthy", "degraded", "unhealthy"]
+Entries = Literal["not yet decided", "allowed", "stopped"]
+
+
+class Refusal(TypedDict):
+    """Every refusal: one line that says what is wrong and, where it can, what to do."""
+
+    error: str
+
+
+class Voters(TypedDict):
+    """How many models are meant to vote, how many do; how many must agree now, and when all of them vote."""
+
+    active: int
+    meant: int
+    quorum: int
+    quorum_of_all: int
+
+
+class Health(TypedDict):
+    """Whether the trader is well; ``reasons`` say why not. Stopped entries are no illness."""
+
+    status: Status
+    reasons: list[str]
+    uptime: float
+    version: str
+    mode: str
+    market: str
+    profile: str
+    bar_interval: str
+    active_positions: int
+    daily_pnl: float | None
+    equity: float | None
+    symbols: int
+    entries: Entries
+    entries_reason: str
+    account_age_s: float | None
+    models: Voters
+    ai_status: dict[str, ModelState]
+    ai_reasons: dict[str, str]
+    unprotected_seconds: float
+
+
+class Model(TypedDict):
+    """One model and how it answered to the newest bar."""
+
+    model: str
+    state: ModelState
+    reason: str
+    version: str
+    votes: VoteCount | None
+
+
+class AiStatus(Voters):
+    """And each of them."""
+
+    models: list[Model]
+
+
+class LiveSignals(TypedDict):
+    """The newest bar's signals; calls before holds, strongest first."""
+
+    close_time_ms: int | None
+    market_regime: Regime | None
+    signals: list[Signal]
+
+
+class Held(TypedDict):
+    """One open position with what protects it on the exchange; what the executor knows of it is None when adopted."""
+
+    symbol: str
+    side: Side
+    quantity: float
+    entry_price: float
+    mark_price: float
+    notional_usd: float
+    unrealized_pnl_usd: float
+    unrealized_pnl_pct: float | None
+    liquidation_price: float | None
+    margin_usd: float | None
+    stop_price: float | None
+    target_price: float | None
+    trail_callback_pct: float | None
+    trail_activate_price: float | None
+    protected: bool
+    opened_ms: int | None
+    age_s: float | None
+    phase: str
+    leverage: int | None
+    confidence: float | None
+    risk_usd: float | None
+    adopted: bool | None
+    decision_id: str | None
+
+
+class Positions(TypedDict):
+    """Open positions, largest first; ``account_age_s`` real seconds since the account was read, None = never."""
+
+    now_ms: int
+    account_age_s: float | None
+    positions: list[Held]
+
+
+class Unknown(TypedDict):
+    """Nothing has been heard yet."""
+
+    known: Literal[False]
+    reason: str
+
+
+class Risk(TypedDict):
+    """The safety governor's word, and how much of every limit is used."""
+
+    known: Literal[True]
+    risk_level: RiskLevel
+    reason: str
+    allow_trades: bool
+    allow_new_positions: bool
+    leverage_multiplier: float
+    size_multiplier: float
+    equity_usd: float | None
+    available_usd: float | None
+    daily_pnl_usd: float | None
+    daily_loss_limit_usd: float | None
+    daily_loss_used: float | None
+    gross_notional_usd: float | None
+    gross_limit_usd: float | None
+    gross_used: float | None
+    losing_streak: int
+    halted: bool | None
+    halt_reason: str | None
+    paused: bool | None
+    unprotected_seconds: float
+    unprotected_symbols: list[str]
+    request_weight_used: float | None
+    market_regime: Regime | None
+
+
+class UnknownPolicy(Unknown):
+    """The orchestrator has not spoken yet."""
+
+    profile: str
+
+
+class Conductor(TypedDict):
+    """The orchestrator's newest policy; ``adjustments`` lead from ``base`` to ``min_confidence``."""
+
+    known: Literal[True]
+    profile: str
+    min_confidence: float
+    base: float
+    adjustments: dict[str, float]
+    risk_multiplier: float
+    allow_trades: bool
+    max_open_positions: int
+    reasons: list[str]
+
+
+class Subsystem(TypedDict):
+    """One subsystem's state; ``health`` 0 to 100."""
+
+    status: Literal["active", "starting", "not built"]
+    health: int | None
+    detail: str
+
+
+class Directives(TypedDict):
+    """What the subsystems are told."""
+
+    allow_new_trades: bool
+    allow_new_positions: bool
+    scale_position_sizes: float
+    universe_mode: str
+    execution_preference: str | None
+    portfolio_action: str
+
+
+class OsReport(TypedDict):
+    """The coordination report (SPEC 12) of what is built so far."""
+
+    timestamp: int
+    system_risk_mode: RiskLevel
+    system_health: int | None
+    subsystems: dict[str, Subsystem]
+    conflicts: list[str]
+    emergency_actions: list[str]
+    global_directives: Directives
+
+
+class Tree(TypedDict):
+    """Every supervisor and actor, in start order."""
+
+    actors: list[ActorState]
+
+
+class Outcome(TypedDict):
+    """What follows for entries from an operator's word that holds and is on disk."""
+
+    entries: Literal["allowed", "stopped"]
+    because: str
+
+
+class Steered(Outcome):
+    """An operator's word that was taken."""
+
+    accepted: Control
+    reason: str
+
+
+class Closing(TypedDict):
+    """The positions whose close was passed on."""
+
+    accepted: Literal["close"]
+    symbols: list[str]
+
+
+class ClosingAll(Closing, Outcome):
+    """And what follows for entries."""
