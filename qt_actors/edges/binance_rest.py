@@ -57,6 +57,8 @@ PAGES_MAX = 100
 WEEK_MS = 7 * 86_400_000
 LEDGER_BACK_MS_MAX = 89 * 86_400_000
 """The exchange keeps three months."""
+AHEAD_MS = 3_600_000
+"""History is asked for up to this much later than now: our clock may be behind the exchange's newest row."""
 ORDER_NAMES_MAX = 20_000
 Lost = (Failure, BudgetDenied, payloads.HedgeModeError, msgspec.ValidationError, LookupError, TypeError, ValueError)
 """What a failed load may end in: the exchange's failure, or a reply that is not what is documented."""
@@ -260,8 +262,9 @@ class BinanceRest:
     async def _ledger(self, since_ms: int, symbols: tuple[str, ...]) -> tuple[Message, ...]:
         now_ms = int(self._requests.exchange_ms())
         since_ms = max(since_ms, now_ms - LEDGER_BACK_MS_MAX)
-        income = await self._income(since_ms, now_ms)
-        fills = [fill for symbol in symbols for fill in await self._fills(symbol, since_ms, now_ms)]
+        until_ms = now_ms + AHEAD_MS
+        income = await self._income(since_ms, until_ms)
+        fills = [fill for symbol in symbols for fill in await self._fills(symbol, since_ms, until_ms)]
         account = await self._requests.send(ACCOUNT, self._priority("ledger"), patient=True)
         totals = payloads.read(account, payloads.AccountTotals)
         synced = LedgerSynced(
@@ -274,10 +277,10 @@ class BinanceRest:
         self._unseen.discard("ledger")
         return (*fills, synced)
 
-    async def _income(self, since_ms: int, now_ms: int) -> tuple[IncomeRow, ...]:
+    async def _income(self, since_ms: int, until_ms: int) -> tuple[IncomeRow, ...]:
         """All rows of a closed span, week by week (the longest the exchange allows), page by page."""
         rows: list[IncomeRow] = []
-        for start_ms, end_ms in _weeks(since_ms, now_ms):
+        for start_ms, end_ms in _weeks(since_ms, until_ms):
             for page in range(1, PAGES_MAX + 1):
                 span = {"startTime": start_ms, "endTime": end_ms, "page": page, "limit": PAGE_ROWS}
                 found = payloads.incomes(
@@ -288,10 +291,10 @@ class BinanceRest:
                     break
         return tuple(rows)
 
-    async def _fills(self, symbol: str, since_ms: int, now_ms: int) -> list[Fill]:
+    async def _fills(self, symbol: str, since_ms: int, until_ms: int) -> list[Fill]:
         """Every execution of a symbol in a span: by time, and where a page is full by trade id from there on."""
         rows: dict[int, payloads.TradeRow] = {}
-        for start_ms, end_ms in _weeks(since_ms, now_ms):
+        for start_ms, end_ms in _weeks(since_ms, until_ms):
             query: dict[str, Any] = {"startTime": start_ms, "endTime": end_ms}
             for _ in range(PAGES_MAX):
                 content = await self._requests.send(
@@ -352,10 +355,10 @@ def _name(command: Command) -> str:
     return command.client_id if isinstance(command, PlaceOrder | PlaceConditional) else ""
 
 
-def _weeks(since_ms: int, now_ms: int) -> list[tuple[int, int]]:
-    """Closed spans of at most seven days that cover [since, now]."""
-    starts = itertools.takewhile(lambda ms: ms <= now_ms, itertools.count(since_ms, WEEK_MS))
-    return [(start, min(start + WEEK_MS - 1, now_ms)) for start in starts]
+def _weeks(since_ms: int, until_ms: int) -> list[tuple[int, int]]:
+    """Closed spans of at most seven days that cover [since, until]."""
+    starts = itertools.takewhile(lambda ms: ms <= until_ms, itertools.count(since_ms, WEEK_MS))
+    return [(start, min(start + WEEK_MS - 1, until_ms)) for start in starts]
 
 
 def _klines_weight(limit: int) -> int:

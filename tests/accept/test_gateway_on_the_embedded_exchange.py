@@ -24,13 +24,14 @@ from qt_actors.kernel import ChildSpec, Probe, SupervisorSpec, ThreadRuntime
 from qt_actors.messages import orders
 from qt_actors.messages.base import Message
 from qt_actors.messages.market import BarsClosed, HistoryReady, QuotesUpdated, UniverseChosen
-from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, SnapshotRequested, TradeState
+from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, SnapshotRequested
 from qt_actors.messages.requests import LedgerSyncRequested
 from qt_actors.messages.system import Drained, DrainRequested, VenueLost, VenueReady
 from qt_actors.minds.universe import Universe, UniverseWiring
 from qt_actors.venue.account import Account, AccountWiring
 from qt_actors.venue.gateway import Gateway, GatewayWiring
 from tests.candle_folders import folder
+from tests.processes import control
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 QUARTER = 900_000
@@ -42,14 +43,9 @@ KEYS = Credentials("house-key", "house-secret")
 class Past:
     """An empty journal."""
 
-    def last_income_ms(self) -> int:
-        return 0
-
-    def open_trades(self) -> tuple[TradeState, ...]:
-        return ()
-
-    def rows(self, _question: str, _parameters: dict[str, int]) -> list[dict[str, object]]:
-        return []
+    last_income_ms = staticmethod(lambda: 0)
+    open_trades = staticmethod(tuple)
+    rows = staticmethod(lambda _question, _parameters: [])
 
 
 class House:
@@ -59,7 +55,8 @@ class House:
         self.served = served
         self.loop = SocketLoop()
         self.loop.start()
-        clock = SharedClock(lambda: self.served.clock.now_ms(), speed)  # noqa: PLW0108 -- served may be replaced
+        self.skew_ms = 0
+        clock = SharedClock(lambda: self.served.clock.now_ms() + self.skew_ms, speed)
         endpoints = loopback(f"http://127.0.0.1:{served.port}")
         self.rest = BinanceRest(endpoints, KEYS, clock, self.loop)
         self.streams = BinanceStreams(endpoints, clock, self.loop, self.rest)
@@ -142,6 +139,12 @@ class House:
         assert seen is not None
         return seen
 
+    def drain(self) -> None:
+        """Wait until the account has nothing under way, after one more round and ledger."""
+        drainer = Probe(self.runtime, f"root/drainer-{self.read}-{len(self.executor.heard)}")
+        drainer.tell("root/account", DrainRequested())
+        drainer.fish(Drained, within_ms=WAIT_MS)
+
     def close(self) -> None:
         self.runtime.stop(10)
         self.streams.close()
@@ -151,14 +154,9 @@ class House:
 
 def exchange(tmp_path: Path, speed: float, port: int = 0) -> ServedExchange:
     config = ExchangeConfig(
-        port=port,
-        state_path=str(tmp_path / "state.json"),
-        replay=str(folder(tmp_path / "candles", SYMBOLS, 1200)),
-        start_ms=1_735_689_600_000 + 500 * QUARTER,
-        speed=speed,
-        api_key=KEYS.key,
-        api_secret=KEYS.secret,
-    )
+        port=port, state_path=str(tmp_path / "state.json"), replay=str(folder(tmp_path / "candles", SYMBOLS, 1200)),
+        start_ms=1_735_689_600_000 + 500 * QUARTER, speed=speed, api_key=KEYS.key, api_secret=KEYS.secret,
+    )  # fmt: skip
     return serve_in_thread(config)
 
 
@@ -208,14 +206,23 @@ def test_a_protected_entry_from_leverage_to_ledger_equals_the_exchanges_books(ho
     assert (position.symbol, position.quantity) == ("SOLUSDT", D("1.00"))
     assert [order.client_id for order in seen.conditionals] == ["stop-1"]
     assert seen.wallet_usd == D(10_000) - sum(fill.commission for fill in told)
-    drainer = Probe(house.runtime, "root/drainer")
-    drainer.tell("root/account", DrainRequested())
-    drainer.fish(Drained, within_ms=WAIT_MS)
+    house.drain()
     ledgers = [m for m in house.probes["recorder"].heard if isinstance(m, LedgerSynced)]
     rows: dict[tuple[str, int, str], IncomeRow] = {
         (row.kind, row.transaction_id, row.symbol): row for ledger in ledgers for row in ledger.income
     }
     assert sum(row.amount_usd for row in rows.values()) == ledgers[-1].wallet_usd == seen.wallet_usd
+
+
+def test_the_last_word_holds_the_newest_charge_though_our_clock_is_behind_it(house: House) -> None:
+    house.drain()
+    control(f"http://127.0.0.1:{house.served.port}", "pause")
+    buy(house)
+    house.outcome(orders.OrderAccepted)
+    house.skew_ms = -2_000
+    house.drain()
+    kinds = [row.kind for m in house.probes["recorder"].heard if isinstance(m, LedgerSynced) for row in m.income]
+    assert "COMMISSION" in kinds
 
 
 def test_what_was_sent_is_found_and_what_was_not_is_missing(house: House) -> None:
