@@ -9,7 +9,7 @@ help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 run: setup ## start the paper trader on the embedded exchange: http://127.0.0.1:8000
-	@$(BIN)/honcho start
+	@$(BIN)/python -m qt_actors.cli.procfile
 
 setup: .venv/.run ## install what trading needs
 
@@ -26,7 +26,8 @@ lint: setup-dev ## ruff, mypy --strict, import contracts
 bench: setup-dev ## print measurements (nothing is asserted about time)
 	@for b in tests/bench/bench_*.py; do $(BIN)/python $$b; done
 
-train: setup-train ## train the four models: make train DATA=folder/of/candles
+train: ## train the four models: make train DATA=folder/of/candles
+	@$(if $(DATA),$(MAKE) -s setup-train,$(error say which folder of candles: make train DATA=FOLDER))
 	@$(BIN)/qt train --data $(DATA) --out models/artifacts
 
 clean: ## remove what setup made; the journal in var/ stays

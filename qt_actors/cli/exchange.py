@@ -5,12 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qt_actors.cli.run import parse_time
 from qt_actors.cli.say import wrong_usage
+
+if TYPE_CHECKING:
+    from qt_actors.exchange.config import ExchangeConfig
 
 
 def exchange(
@@ -72,7 +75,17 @@ def exchange(
         funding=None if funding is None else str(funding),
         faults=wrong_on_purpose,
     )
-    raise typer.Exit(run(config, typer.echo, partial(typer.echo, err=True)))
+    raise typer.Exit(run(config, partial(_announce, config), partial(typer.echo, err=True)))
+
+
+def _announce(config: ExchangeConfig, line: str) -> None:
+    """Say what is served; of a folder replayed from its beginning also what our models know of it."""
+    from qt_actors.cli.heldout import held_out_ms, seen_text  # noqa: PLC0415 # reads the models' manifests
+
+    typer.echo(line)
+    from_its_beginning = config.replay and Path(config.replay).is_dir() and config.start_ms is None
+    if from_its_beginning and (seen := seen_text(None, held_out_ms(None))):
+        typer.echo(seen)
 
 
 def register(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ The same features, models and ensemble as in trading, on the last bar of the sym
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from models.candles import CandleError, CandleSet, load_candles
 from models.features import BARS_NEEDED, FeatureFrame, FeatureStream, feature_hash
 from models.indicators import Floats, Times
 from models.registry import ARTIFACTS, Manifest, ModelFileError, actions_and_confidence
+from qt_actors.cli.symbols import nearest
 from qt_actors.decisions.regime import market_regime, next_regimes
 from qt_actors.decisions.voting import log_line, signals_of
 from qt_actors.edges.onnx_model import OnnxModel, load_model
@@ -25,15 +27,16 @@ HISTORY_BARS: Final = 1000
 """Bars behind the predicted one; indicators with a long memory have settled after these."""
 REGIME_BARS: Final = 24
 """Bars over which the regime's hysteresis settles."""
-SYMBOLS_SHOWN: Final = 8
 
 
 class PredictError(Exception):
     """No prediction can be made; one line a reason: what, where, what to do."""
 
 
-def prediction_of(symbol: str, folder: Path, settings: Settings) -> dict[str, Any]:
-    """Return the ensemble's signal on the symbol's newest bar in ``folder``, with every model's vote, JSON-able.
+def prediction_of(names: Sequence[str], folder: Path, settings: Settings) -> dict[str, Any]:
+    """Return the ensemble's signal on a symbol's newest bar in ``folder``, with every model's vote, JSON-able.
+
+    ``names`` are spellings of the symbol; the first that has candles is taken.
 
     Raises:
         PredictError: no candles, no such symbol, too few bars for any model, or no model file that serves.
@@ -42,10 +45,10 @@ def prediction_of(symbol: str, folder: Path, settings: Settings) -> dict[str, An
         candles = load_candles(folder, settings.bar_interval)
     except CandleError as error:
         raise PredictError(str(error)) from None
-    if symbol not in candles.by_symbol:
-        shown = ", ".join(list(candles.by_symbol)[:SYMBOLS_SHOWN])
-        more = ", ..." if len(candles.by_symbol) > SYMBOLS_SHOWN else ""
-        raise PredictError(f"{folder}: no usable candles of {symbol}; there are {shown}{more}")
+    symbol = next((name for name in names if name in candles.by_symbol), None)
+    if symbol is None:
+        asked = next(iter(names), "that")
+        raise PredictError(f"{folder}: no usable candles of {asked}{nearest(asked, list(candles.by_symbol))}")
     symbols, times, ohlcv = _grid(candles, symbol)
     batch, regimes, regime = _read(symbols, times, ohlcv, settings)
     votes, absent = _votes(batch, settings)

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Final
 
 from config.settings import Settings
-from models.registry import ARTIFACTS, MODEL_NAMES, ModelFileError, load_manifest
+from qt_actors.cli.heldout import held_out_ms, seen_text
 from qt_actors.cli.ownership import Asked, own
 from qt_actors.cli.readiness import holds_trades, without_quorum
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
@@ -67,7 +67,8 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         _free_port(settings)
         own(settings.data_dir, asked, fresh=request.fresh)
         started_s = time.monotonic()
-        venue = venue_of(settings, request, plan, held_out_ms(settings))
+        held_ms = held_out_ms(settings.models_dir)
+        venue = venue_of(settings, request, plan, held_ms)
         if venue.clock.speed != 1.0:
             lines.market = venue.clock
         try:
@@ -77,7 +78,7 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         except JournalError as error:
             raise StartError(str(error)) from None
         runtime = ThreadRuntime(venue.clock, seed=request.seed, generation=generation, guard=LAST_RESORT)
-        outside = _outside(settings, request, venue)
+        outside = _outside(settings, request, venue, held_ms)
         edges = open_edges(outside)
         tree = _tree(runtime, outside, edges, venue)
         try:
@@ -108,10 +109,12 @@ def _tree(runtime: ThreadRuntime, outside: Outside, edges: Edges, venue: Venue) 
         raise StartError(str(error)) from None
 
 
-def _outside(settings: Settings, request: RunRequest, venue: Venue) -> Outside:
+def _outside(settings: Settings, request: RunRequest, venue: Venue, held_ms: int | None) -> Outside:
     """Say what is about to run, and what it stands on."""
     begins = datetime.fromtimestamp(venue.clock.now_ms() / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     LOG.info("%s on %s; market time %s UTC, speed %g", request.mode.upper(), venue.market, begins, venue.clock.speed)
+    if request.replay is not None and (seen := seen_text(venue.clock.now_ms(), held_ms)):
+        LOG.info("%s", seen)
     return Outside(
         settings=settings,
         mode=request.mode,
@@ -194,18 +197,6 @@ def _sum_up(journal: Path) -> None:
             LOG.info("ledger: %s USDT since the journal began; the wallet holds %s", total, wallet)
         parts = sorted((kind.lower().replace("_", " "), amount) for kind, amount in income.items())
         LOG.info("of it %s", ", ".join(f"{kind} {amount:+,.2f}" for kind, amount in parts))
-
-
-def held_out_ms(settings: Settings) -> int | None:
-    """Return the end of what the models at hand were trained and calibrated on; None without a readable manifest."""
-    ends = []
-    for name in MODEL_NAMES:
-        try:
-            manifest = load_manifest((settings.models_dir or ARTIFACTS) / f"{name}.json")
-        except ModelFileError:
-            continue
-        ends.append(max(manifest.train.to_ms, manifest.calibration.to_ms))
-    return max(ends, default=None)
 
 
 class OneLine(logging.Formatter):

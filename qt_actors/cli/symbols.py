@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Final
 
 NEAREST: Final = 4
+"""Names told."""
 _QUOTE: Final = "USDT"
 
 
@@ -27,4 +28,5 @@ def nearest(text: str, known: Collection[str]) -> str:
     near = [found for name in names[:2] for found in get_close_matches(name, known, NEAREST, cutoff=0.7)]
     if near:
         return f"; nearest: {', '.join(list(dict.fromkeys(near))[:NEAREST])}"
-    return f"; known here: {', '.join(sorted(known)[:NEAREST])} and {len(known) - NEAREST} more" if known else ""
+    shown, more = sorted(known)[:NEAREST], len(known) - NEAREST
+    return f"; there are {', '.join(shown)}{f' and {more} more' if more > 0 else ''}" if shown else ""

@@ -23,7 +23,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of
 
 
 def status(*, json: AsJson = False) -> None:
-    """Show what runs, whether it is well, what it holds and who votes; exit code 1 when something is wrong."""
+    """Show what runs, whether it is well, what it holds and who votes.
+
+    Exit code: 0 healthy or starting, 1 degraded, unhealthy or not running, 2 wrong usage.
+    """
     from qt_actors.cli import screens, stored  # noqa: PLC0415 # rich is slow to import, --help does not need it
 
     def live(trader: Trader) -> Json:
@@ -114,7 +117,7 @@ def tree(*, json: AsJson = False) -> None:
 
 
 def predict(
-    symbol: Annotated[str, typer.Argument(help="As the files are named, BTCUSDT.")],
+    symbol: Annotated[str, typer.Argument(help="BTCUSDT, BTC/USDT or btc.")],
     data: Annotated[Path, typer.Option(help="Folder of candles: SYMBOL.parquet or Binance's CSV/zip dumps.")],
     *,
     json: AsJson = False,
@@ -126,15 +129,16 @@ def predict(
     from qt_actors.cli.predict import PredictError, prediction_of  # noqa: PLC0415 # numeric libraries, this command only
 
     try:
-        told = prediction_of(symbol.upper(), data, settings)
+        told = prediction_of(spellings(symbol), data, settings)
     except PredictError as error:
         problem(*(f"qt predict: {line}" for line in str(error).splitlines()))
     if json:
         typer.echo(msgspec.json.encode(told))
         return
-    typer.echo(told["line"])
-    for name, reason in told["models_missing"].items():
-        typer.echo(f"{name} does not vote: {reason}", err=True)
+    from qt_actors.cli.draw import show  # noqa: PLC0415 # as above
+    from qt_actors.cli.why import prediction  # noqa: PLC0415 # as above
+
+    show(prediction(told))
 
 
 def _told(settings: Settings, live: Callable[[Trader], Json], stored: Callable[[SqliteJournalReader], Json]) -> Json:

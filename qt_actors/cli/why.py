@@ -9,9 +9,10 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from qt_actors.cli.draw import NAMES, TONES, clock, exact, hanging, number, share, table, usd
+from qt_actors.cli.draw import NAMES, TONES, clock, exact, hanging, number, price, share, table, usd
 from qt_actors.cli.source import Json
 from qt_actors.decisions.texts import count
+from qt_actors.edges.web.decision_views import sentence
 
 _SIDES = (("p_buy", "buy"), ("p_hold", "hold"), ("p_sell", "sell"))
 
@@ -28,6 +29,29 @@ def decisions(told: Json, *, everything: bool = False) -> RenderableType:
         parts.append(Text("Before that:", style="dim"))
         parts += [_in(_headline(made)) for made in older]
     return Group(*parts)
+
+
+def prediction(told: Json) -> RenderableType:
+    """Return what the models make of one bar: the call, each vote, where stop and target would be."""
+    calm = told["action"] == "HOLD"
+    call = f"{told['action']}, confidence {number(told['confidence'])}"
+    said = Text(sentence({**told, "verdict": "hold"})) if calm else Text(call, "bold green")
+    when = Text(f"{clock(told['close_time_ms'], seconds=False)}  ", "bold")
+    parts: list[RenderableType] = [
+        hanging(Text(told["symbol"], "bold"), when.append_text(said)),
+        Text(""),
+        _in(_votes(told["votes"])),
+        _in(Text(_tally(told), style="dim")),
+    ]
+    if not calm:
+        up = 1 if told["action"] == "BUY" else -1
+        target, stop = (told["close"] * (1 + up * way) for way in (told["tp_pct"], -told["sl_pct"]))
+        text = f"close {price(told['close'])} · target {price(target)} · stop at most {price(stop)}"
+        parts.append(_in(Text(text, style="dim")))
+    for name, reason in told["models_missing"].items():
+        parts.append(_in(hanging(Text(f"! {NAMES.get(name, name)}", "yellow"), Text(f"does not vote: {reason}"))))
+    scope = f"{told['bar_interval']} bars of {count(told['market_symbols'], 'symbol')} in {told['data']}"
+    return Group(*parts, Text(""), _in(Text(scope, style="dim")))
 
 
 def _decision(made: Json, *, everything: bool) -> Iterator[RenderableType]:

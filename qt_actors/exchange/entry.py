@@ -61,9 +61,10 @@ async def _serve(server: ExchangeServer, config: ExchangeConfig, say: Callable[[
         loop.add_signal_handler(number, over.set)
     market = server.exchange.market
     begins = datetime.fromtimestamp(market.now_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    many = len(market.symbols)
     say(
         f"exchange http://{config.host}:{port} (streams ws://{config.host}:{port}): {market.source.name}, "
-        f"{len(market.symbols)} symbols, from {begins} at speed {config.speed:g}"
+        f"{many} {'symbol' if many == 1 else 'symbols'}, from {begins} at speed {config.speed:g}"
     )
     try:
         await over.wait()

@@ -48,8 +48,18 @@ def test_predict_says_what_the_models_make_of_the_newest_bar(qt, candles):
         if vote["action"] is not None:
             assert vote["p_sell"] + vote["p_hold"] + vote["p_buy"] == pytest.approx(1, abs=1e-3)
     assert told["market_symbols"] == 3
-    screen = qt("predict", "btcusdt", "--data", str(candles))
-    assert screen.stdout.strip() == told["line"]
+
+
+def test_predict_shows_a_screen_with_the_call_first_and_a_line_a_model(qt, candles):
+    told = json.loads(qt("predict", "btcusdt", "--data", str(candles), "--json").stdout)
+    first, blank, *rest = qt("predict", "btcusdt", "--data", str(candles), COLUMNS="80").stdout.splitlines()
+    said = "no entry: " if told["action"] == "HOLD" else f"{told['action']}, confidence {told['confidence']:.2f}"
+    assert first.startswith(f"BTCUSDT  2023-12-14 02:00 UTC  {said}")
+    assert blank == ""
+    shown = {line.split()[0]: line.split()[1] for line in rest[: len(MODELS)]}
+    votes = {v["model"]: v["action"] or "–" for v in told["votes"]}
+    assert list(shown.values()) == [votes[model] for model in MODELS]
+    assert max(map(len, rest)) <= 80
 
 
 def test_predict_on_a_symbol_too_young_says_how_far_it_is(qt, candles):
@@ -70,7 +80,7 @@ def test_predict_without_models_names_every_file_and_the_command_that_makes_it(q
 def test_predict_of_an_unknown_symbol_or_folder_says_what_there_is(qt, candles, tmp_path):
     got = qt("predict", "NOUSDT", "--data", str(candles))
     assert got.exit_code == 1
-    assert "no usable candles of NOUSDT; there are BTCUSDT, ETHUSDT, NEWUSDT" in got.stderr
+    assert "no usable candles of NOUSDT; nearest: NEWUSDT" in got.stderr
     got = qt("predict", "BTCUSDT", "--data", str(tmp_path / "nowhere"))
     assert got.exit_code == 2
     assert "no such folder" in got.stderr
