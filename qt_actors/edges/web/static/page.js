@@ -1,6 +1,6 @@
 /* Asks the trader every two seconds, and says so when it does not answer: an old picture must not look alive. */
 import { $, children, el, put } from "./dom.js";
-import { clock, local, span } from "./format.js";
+import { clock, local, plural, span } from "./format.js";
 import { gates, limits, panels, positions, tiles } from "./panels.js";
 import { follow } from "./control.js";
 
@@ -30,9 +30,10 @@ function header(health, risk) {
   put("mode", `${mode} · ${market(health.market)}`, "chip" + (health.mode === "live" ? " live" : ""));
   $("mode").title = health.market;
   put("status", health.status, "chip " + ({ healthy: "up", unhealthy: "down" }[health.status] || "warn"));
-  put("about", `· entries ${health.entries} · ${health.symbols} symbols · ${health.bar_interval} bars · ${health.profile} · up ${span(health.uptime)}`);
+  put("about", `entries ${health.entries} · ${health.profile} · ${health.bar_interval} bars · ${plural(health.symbols, "symbol")} · up ${span(health.uptime)}`);
   put("version", `Quantum Trader ${health.version}`);
-  const kept = "Positions stay open under their stops; exits go on.";
+  const bare = risk.unprotected_symbols || [];
+  const kept = bare.length ? `Without full protection: ${bare.join(", ")}.` : "Positions stay open under their stops; exits go on.";
   const stopped = health.entries === "stopped", halted = risk.known && risk.halted, paused = risk.known && risk.paused;
   if (halted) banner("halt", "HALTED", `${risk.halt_reason}. No new entries. ${kept}`);
   else if (paused) banner("", "PAUSED", `${health.entries_reason}. No new entries until Resume. ${kept}`);
@@ -50,7 +51,7 @@ function header(health, risk) {
 function lost() {
   const since = `no contact since ${local(contact.at)}`;
   put("status", "no contact", "chip down");
-  banner("lost", "NO CONTACT", `since ${local(contact.at)} (${span((Date.now() - contact.at) / 1000)} ago). What is shown is as it was then and may be wrong now. Stops rest on the exchange.`);
+  banner("lost", "NO CONTACT", `since ${local(contact.at)} (${span((Date.now() - contact.at) / 1000)} ago). What is shown is as it was then and may be wrong now. Stops that were placed rest on the exchange.`);
   $("reasons").hidden = true;
   document.title = `✕ ${since} · Quantum Trader`;
   follow({ lost: true });
@@ -80,7 +81,7 @@ async function refresh() {
     else {
       const [health, risk, held, policy] = told;
       contact.at = Date.now();
-      put("time", `market time ${clock(held.now_ms)}`);
+      put("time", `market ${clock(held.now_ms)}`);
       header(health, risk);
       tiles(health, risk, held, policy);
       limits(risk, policy);

@@ -13,7 +13,7 @@ export function tiles(health, risk, held, policy) {
   put("equity", usd(health.equity));
   put("equity-sub", risk.known ? `available ${usd(risk.available_usd)}` : risk.reason);
   put("day", signed(seen ? risk.daily_pnl_usd : null), "big " + (seen ? tone(risk.daily_pnl_usd) : ""));
-  put("day-sub", risk.known ? `${share(risk.daily_loss_used, 0)} of the ${usd(risk.daily_loss_limit_usd)} loss limit` : DASH);
+  put("day-sub", risk.known ? `${share(risk.daily_loss_used, 0)} of ${usd(risk.daily_loss_limit_usd)} loss limit` : DASH);
   gauge("day-bar", risk.daily_loss_used);
   put("gross", usd(seen ? risk.gross_notional_usd : null));
   put("gross-sub", seen && risk.gross_limit_usd ? `${share(risk.gross_used, 0)} of ${usd(risk.gross_limit_usd, 0)} allowed` : DASH);
@@ -61,7 +61,7 @@ function positions(told) {
 }
 
 function models(told) {
-  put("models-sub", `${told.active} of ${told.meant} vote, ${told.quorum} must agree`, told.active < told.quorum ? "down" : told.active < told.meant ? "warn" : "");
+  put("models-sub", `${told.active} of ${told.meant} vote, ${told.quorum} must agree${told.quorum < told.quorum_of_all ? ` (${told.quorum_of_all} when all vote)` : ""}`, told.active < told.quorum ? "down" : told.active < told.meant ? "warn" : "");
   table("models", ["<", "<State", "Buy", "Sell", "Hold", "No vote", "Took"], told.models.flatMap(m => {
     const v = m.votes, kind = { active: "up", missing: "down", quarantined: "down" }[m.state] || "warn";
     const row = [model(m.model), [m.state, kind], ...(v ? [v.buy, v.sell, v.hold, v.abstained, v.elapsed_ms ? number(v.elapsed_ms, 1) + " ms" : DASH] : [DASH, DASH, DASH, DASH, DASH])];
@@ -136,10 +136,10 @@ export function gates(told) {
   const cell = (label, kind, text) => el("td", { class: kind, "data-label": label }, text);
   const row = g => el("tr", {}, cell("", "l " + (g.passed ? "up" : "down strong"), g.passed ? "✓" : "✗ refused"), cell("Gate", "l" + (g.passed ? "" : " strong"), g.name),
     cell("Value", "l wrap", g.value), cell("Limit", "l wrap", g.limit), cell("", "l wrap soft", g.note + (g.transient && !g.passed ? " (may pass later)" : "")));
-  const refused = made.gates.filter(g => !g.passed).map(g => el("p", { class: "down" }, `✗ ${g.name}: ${g.value}; limit: ${g.limit}`));
   return [
-    el("p", {}, `Bar closed ${clock(made.close_time_ms + 1)}: `, el("strong", { class: made.verdict === "admitted" ? "up" : made.verdict === "denied" ? "warn" : "soft" }, made.verdict + (made.verdict === "denied" ? ` by ${made.gate}` : "")), made.evaluations > 1 ? `, asked ${made.evaluations} times` : ""),
-    el("p", { class: "soft" }, `${made.action} · confidence ${number(made.confidence)} · P(win) ${number(made.p_win)} · ${made.regime || DASH}`, el("br"), votes), ...refused,
+    el("p", { class: "verdict " + (made.verdict === "admitted" ? "up" : made.verdict === "denied" ? "warn" : "") }, made.sentence),
+    el("p", {}, `Bar closed ${clock(made.close_time_ms + 1)}: ${made.verdict}${made.verdict === "denied" ? ` by ${made.gate}` : ""}${made.evaluations > 1 ? `, asked ${made.evaluations} times` : ""}`),
+    el("p", { class: "soft" }, `${made.action} · confidence ${number(made.confidence)} · P(win) ${number(made.p_win)} · ${made.regime || DASH}`, el("br"), votes),
     el("table", { class: "cards gates" }, el("thead", {}, el("tr", {}, ...["", "Gate", "Value", "Limit", ""].map(h => el("th", { class: "l" }, h)))), el("tbody", {}, ...made.gates.map(row))),
   ];
 }
