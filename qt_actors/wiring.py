@@ -148,7 +148,7 @@ class Wires:
                     "ground/telemetry",
                     "oversight/web",
                 ),
-                ledger_listeners=self.many("ground/recorder", "judgement/governor"),
+                ledger_listeners=self.many("ground/recorder", "judgement/governor", "oversight/web"),
                 stream_listeners=self.many("ground/telemetry", "trading/position-monitor", "oversight/web"),
                 recorder=self["ground/recorder"],
                 round_real_ms=int(10_000 / haste),

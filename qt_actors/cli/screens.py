@@ -136,11 +136,21 @@ def pnl(told: Json) -> RenderableType:
         f"Net = realised − fees + funding. Losing streak now: {'–' if streak is None else streak}.",
         f"Wallet (the ledger, open trades too): {usd(earned[0], sign=True)} today, {usd(earned[1], sign=True)} in all.",
     )
+    notes += (_ledger_read(told),)
     unknown = told["total"]["trades"] - told["total"]["complete"]
     if unknown:
         notes += (f"Of {count(unknown, 'trade')} not all fills are known: counted neither as won nor as lost.",)
     rest = (under(table) for table in tables[1:] if table.rows)
     return Group(under(tables[0]), *(Text(f"  {note}", style="dim") for note in notes), Text(""), *rest)
+
+
+def _ledger_read(told: Json) -> str:
+    """Return how old the ledger is: what was closed after it was read is not in it yet."""
+    if not told["running"]:
+        return f"Ledger as the last run left it; its last figures are of {clock(told['now_ms'])}."
+    if told["ledger_ms"] is None:
+        return "Ledger not read since the start: newer charges are not in it."
+    return f"Ledger read {span(told['ledger_age_s'])} ago, at {clock(told['ledger_ms'])}; newer charges are not in it."
 
 
 def _results(rows: list[Json], key: str) -> list[tuple[Any, ...]]:

@@ -81,7 +81,7 @@ class IncomeRow(Message, frozen=True, kw_only=True):
 
 
 class LedgerSynced(Message, frozen=True, kw_only=True):
-    """Account → recorder: new fills and income rows; repeated rows are told apart by their identity."""
+    """Account → recorder, governor, web: new fills and income rows; repeated rows are told apart by their identity."""
 
     income: tuple[IncomeRow, ...]
     wallet_usd: Decimal

@@ -1,8 +1,8 @@
 """Web: keeps the HTTP server running and its board up to date.
 
 Owns: nothing but the port; what is shown lives on the board.
-Hears: account, trades, signals, votes, regimes, policy, the governor's word and state, models, protection, health,
-    streams, venue, budgets, quotes, universe.
+Hears: account, ledger, trades, signals, votes, regimes, policy, the governor's word and state, models, protection,
+    health, streams, venue, budgets, quotes, universe.
 Says: nothing; an operator's word goes from the server straight to governor and executor.
 Never: is asked by a request; lets a slow client delay an actor.
 On restart: starts the server again if it has stopped; the board keeps what was known.
@@ -68,6 +68,7 @@ class Web(Actor):
         match message:
             case (
                 positions.AccountSnapshot()
+                | positions.LedgerSynced()
                 | positions.TradeChanged()
                 | positions.ProtectionMeasured()
                 | signals.Signals()

@@ -11,12 +11,12 @@ import pytest
 
 from config.settings import load
 from exporters.prometheus import Metrics
-from qt_actors.edges.journal import FILE_NAME
+from qt_actors.edges.journal import FILE_NAME, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.web.server import web_server
 from qt_actors.edges.web.snapshot import RunInfo
 from qt_actors.kernel import ChildSpec, Crash, Probe, SimRuntime, SupervisorSpec
-from qt_actors.messages.positions import AccountSnapshot
+from qt_actors.messages.positions import AccountSnapshot, LedgerSynced
 from qt_actors.messages.system import BudgetUsed, ControlRequested, ControlTaken
 from qt_actors.oversight.web import Web, WebWiring
 
@@ -77,6 +77,17 @@ def test_what_the_actor_hears_is_what_a_request_reads(house):
     runtime.run_until_idle()
     assert ask(server, "/health")["equity"] == 123.0
     assert {a["path"] for a in ask(server, "/api/tree")["actors"]} == {"root", PATH}
+
+
+def test_when_the_ledger_was_read_is_heard(house, tmp_path):
+    runtime, server, _ = house
+    next_generation(tmp_path / FILE_NAME, 0, "paper", "synthetic")
+    zero = Decimal(0)
+    runtime.address(PATH).tell(
+        LedgerSynced(income=(), wallet_usd=zero, equity_usd=zero, unrealized_usd=zero, now_ms=1_234)
+    )
+    runtime.run_until_idle()
+    assert ask(server, "/api/pnl")["ledger_ms"] == 1_234
 
 
 def test_a_message_it_does_not_show_changes_nothing(house):

@@ -168,7 +168,8 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
     @app.get("/api/pnl", tags=["history"], responses=said(200, history.Results, 422, 503))
     def pnl(days: Annotated[int, Query(ge=1, le=400)] = 14) -> Response:
         """Net results today, in all, by exit, day and symbol; the exchange's own ledger by kind."""
-        return Json(views.results(journal, sources.now_ms(), days))
+        now_ms = sources.now_ms()
+        return Json({**views.results(journal, now_ms, days), **views.ledger_read(sources.snapshot(), now_ms)})
 
     @app.get("/api/equity", tags=["history"], responses=said(200, history.Curve, 422, 503))
     def equity(hours: Annotated[int, Query(ge=1, le=24 * 7)] = 24 * 7) -> Response:

@@ -134,7 +134,7 @@ class Booked(TypedDict):
 
 
 class Results(TypedDict):
-    """What closed trades brought; the ledger knows of open ones, too."""
+    """What closed trades brought; the ledger, as it was read ``ledger_age_s`` ago, knows of open ones, too."""
 
     now_ms: int
     losing_streak: int | None
@@ -145,6 +145,8 @@ class Results(TypedDict):
     by_symbol: list[SumsBySymbol]
     ledger: list[Booked]
     ledger_today: list[Booked]
+    ledger_ms: int | None
+    ledger_age_s: float | None
 
 
 class Incident(TypedDict):

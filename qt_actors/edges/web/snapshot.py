@@ -51,6 +51,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     run: RunInfo
     account: positions.AccountSnapshot | None = None
+    ledger_ms: int | None = None
+    """When the exchange's ledger was last read, ms UTC of the market's clock."""
     trades: Mapping[str, positions.TradeState] = {}
     signals: Signals | None = None
     regimes: RegimesRead | None = None
@@ -71,6 +73,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 def fold(before: Snapshot, message: object) -> Snapshot:
     """Return the snapshot after ``message``; one that shows nothing leaves it as it is."""
+    if isinstance(message, positions.LedgerSynced):  # of its rows the journal tells
+        return msgspec.structs.replace(before, ledger_ms=message.now_ms)
     changes: dict[str, Any] = _keyed(before, message) or _plain(before, message)
     return msgspec.structs.replace(before, **changes) if changes else before
 

@@ -85,6 +85,13 @@ def account_age_s(snapshot: Snapshot, now_ms: int) -> float | None:
     return max(0, now_ms - snapshot.account.now_ms) / 1000 / snapshot.run.speed
 
 
+def ledger_read(snapshot: Snapshot, now_ms: int) -> Json:
+    """Return when the exchange's ledger was last read and how many real seconds ago: its newest rows may be missing."""
+    read = snapshot.ledger_ms
+    age_s = None if read is None else max(0, now_ms - read) / 1000 / snapshot.run.speed
+    return {"ledger_ms": read, "ledger_age_s": age_s}
+
+
 def _sick(snapshot: Snapshot, states: Iterable[ActorState], now_ms: int) -> list[str]:
     told = [f"{s.path} is being restarted: {s.last_error}" for s in states if s.state == "backoff"]
     age_s = account_age_s(snapshot, now_ms)

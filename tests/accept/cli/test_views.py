@@ -83,6 +83,19 @@ def test_positions_come_from_the_trader_or_with_a_word_from_the_journal(qt, jour
         assert text in left.stdout
 
 
+def test_results_say_how_old_the_ledger_is(qt, journal, board):
+    paid = funding("SOLUSDT", "-0.30", NOW - 4_000)
+    journal.append([a_result("BTCUSDT", "12.50"), paid])
+    assert "Ledger not read since the start" in qt("pnl").stdout
+    board.show(paid)
+    assert "Ledger read 4 s ago, at 2023-11-14 22:13:16 UTC; newer charges are not in it." in qt("pnl").stdout
+    told = json.loads(qt("pnl", "--json").stdout)
+    assert (told["ledger_ms"], told["ledger_age_s"]) == (NOW - 4_000, 4.0)
+    board.stop()
+    journal.append([measured(NOW, "0")])
+    assert "Ledger as the last run left it; its last figures are of 2023-11-14 22:13:20 UTC." in qt("pnl").stdout
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_profit_is_net_of_fees_and_funding_and_the_same_everywhere(qt, port, journal, board, running):
     eaten = a_result("SOLUSDT", "0.60", exit_reason="stop")  # fees leave 0.10, funding takes 0.30
@@ -151,6 +164,9 @@ def test_on_a_terminal_of_any_width_nothing_is_cut_off(width):
         "ledger": [],
         "ledger_today": [],
         "losing_streak": 2,
+        "running": True,
+        "ledger_ms": NOW,
+        "ledger_age_s": 4.0,
     }
     console = Console(width=width, file=io.StringIO(), highlight=False)
     console.print(screens.pnl(told))
