@@ -46,7 +46,7 @@ class Governor(Postbox):
         if self.error is not None:
             raise self.error
         held = message.control != "resume"
-        because = f"halted {message.reason}" if held else "all within limits"
+        because = f"entries halted by operator: {message.reason}" if held else "all within limits"
         return system.ControlTaken(control=message.control, fault=self.fault, entries=not held, because=because)
 
 

@@ -22,7 +22,7 @@ from qt_actors.cli.ownership import Asked, own
 from qt_actors.cli.readiness import holds_trades, without_quorum
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
 from qt_actors.decisions.cover import cover_text
-from qt_actors.edges.journal import FILE_NAME, next_generation
+from qt_actors.edges.journal import FILE_NAME, end_session, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
 from qt_actors.edges.web.server import WebPortError, listening
@@ -80,14 +80,21 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         runtime = ThreadRuntime(venue.clock, seed=request.seed, generation=generation, guard=LAST_RESORT)
         outside = _outside(settings, request, venue, held_ms)
         edges = open_edges(outside)
-        tree = _tree(runtime, outside, edges, venue)
+        journal = settings.data_dir / FILE_NAME
+        try:
+            tree = _tree(runtime, outside, edges, venue)
+        except StartError:
+            _note_end(journal, generation, venue.clock.now_ms())
+            raise
         try:
             runtime.start(tree)
             code = _live(runtime, request, venue, started_s)
         finally:
-            _stop(runtime, venue)
+            in_order = _stop(runtime, venue)
             edges.close()
-            _sum_up(settings.data_dir / FILE_NAME)
+            if in_order:
+                _note_end(journal, generation, venue.clock.now_ms())
+            _sum_up(journal)
     return code
 
 
@@ -152,8 +159,11 @@ def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: 
     return 0
 
 
-def _stop(runtime: ThreadRuntime, venue: Venue) -> None:
-    """Stop in order: the embedded market stands first, orders under way end, the account is reconciled once more."""
+def _stop(runtime: ThreadRuntime, venue: Venue) -> bool:
+    """Stop: the embedded market stands first, orders under way end, the account is reconciled once more.
+
+    Returns whether the whole tree came to its end in order.
+    """
     LOG.info("stopping: no new entries")
     before_s = time.monotonic()
     if venue.serve is not None:
@@ -162,6 +172,14 @@ def _stop(runtime: ThreadRuntime, venue: Venue) -> None:
     LOG.log(logging.INFO if well else logging.WARNING, "%s", text)
     in_order = runtime.stop(STOP_TIMEOUT_S - (time.monotonic() - before_s))
     LOG.info("stopped %sin %.1f s", "in order " if in_order else "", time.monotonic() - before_s)
+    return in_order
+
+
+def _note_end(journal: Path, generation: int, now_ms: int) -> None:
+    try:
+        end_session(journal, generation, now_ms)
+    except JournalError as error:
+        LOG.warning("the next start will call this end unclean: %s", error)
 
 
 def _drained(runtime: ThreadRuntime) -> AccountSnapshot | None:

@@ -36,6 +36,7 @@ LOSS_STEPS: Final = (Decimal("0.5"), Decimal("0.75"))
 GROSS_STEPS: Final = (Decimal("0.8"), Decimal("0.95"))
 SIZE: Final[dict[RiskLevel, float]] = {"NORMAL": 1.0, "CAUTIOUS": 0.5, "DEFENSIVE": 0.25, "EMERGENCY": 0.0}
 LEVERAGE: Final[dict[RiskLevel, float]] = {"NORMAL": 1.0, "CAUTIOUS": 0.75, "DEFENSIVE": 0.5, "EMERGENCY": 0.0}
+NO_REASON: Final = "no reason given"
 COUNTED_MAX: Final = 64
 """Closed trades remembered by name, so that one told twice counts once."""
 
@@ -82,16 +83,35 @@ def _counted(state: GovernorState, decision_id: str, net_usd: Decimal, closed_ms
 
 
 def after_control(state: GovernorState, control: Control, reason: str, now_ms: int) -> GovernorState:
-    """Apply an operator's word. Resume ends pause, halt and streak, but not what the day's loss stopped."""
+    """Apply an operator's word. Resume ends pause, halt and streak, but not what the day's loss stopped.
+
+    Said again, the newest reason counts and the first moment.
+    """
+    reason = reason or NO_REASON
     replace = msgspec.structs.replace
     match control:
         case "pause":
-            return replace(state, paused=True, changed_ms=now_ms)
+            since_ms = state.paused_ms if state.paused else now_ms
+            return replace(state, paused=True, pause_reason=reason, paused_ms=since_ms, changed_ms=now_ms)
         case "halt":
-            return replace(state, halted=True, halt_reason=reason or "by an operator", changed_ms=now_ms)
+            since_ms = state.halted_ms if state.halted else now_ms
+            return replace(state, halted=True, halt_reason=reason, halted_ms=since_ms, changed_ms=now_ms)
         case "resume":
-            ended = {"paused": False, "halted": False, "halt_reason": "", "losing_streak": 0}
-            return replace(state, streak_since_ms=now_ms, changed_ms=now_ms, **ended)
+            ended = first_state(now_ms)
+            fields = ("paused", "pause_reason", "paused_ms", "halted", "halt_reason", "halted_ms", "losing_streak")
+            return replace(state, streak_since_ms=now_ms, changed_ms=now_ms, **{f: getattr(ended, f) for f in fields})
+
+
+def control_note(state: GovernorState, control: Control) -> str:
+    """Return what an operator's word changes beside what it says; ``state`` is the one before it."""
+    if control != "resume" or not state.losing_streak:
+        return ""
+    return f"the losing streak of {state.losing_streak} begins again at zero"
+
+
+def operator_text(what: str, reason: str) -> str:
+    """Return an operator's stop as a sentence: ``entries paused by operator: fire drill``."""
+    return f"entries {what} by operator: {reason}"
 
 
 def _step(value: Decimal, steps: tuple[Decimal, Decimal]) -> int:
@@ -112,8 +132,8 @@ def _streak_level(streak: int, limit: int) -> int:
 def _concerns(state: GovernorState, condition: Condition, settings: Settings) -> list[tuple[int, str]]:
     """Return (level, what) of everything the governor looks at, unordered."""
     return [
-        (3 if state.halted else 0, f"halted {state.halt_reason}"),
-        (3 if state.day_lost else 0, f"halted {state.day_lost}"),
+        (3 if state.halted else 0, operator_text("halted", state.halt_reason)),
+        (3 if state.day_lost else 0, f"entries stopped {state.day_lost}"),
         (0 if condition.healthy else 3, condition.health_reason or "health not known"),
         *_measured(state, condition, settings),
     ]
@@ -141,7 +161,17 @@ def directive_of(state: GovernorState, condition: Condition, settings: Settings,
     equity = condition.reading.equity_usd if condition.reading else zero
     concerns = _concerns(state, condition, settings)
     worst = max(level for level, _ in concerns)
-    reason = "; ".join(what for level, what in concerns if level == worst and level) or "all within limits"
+    reason = (
+        "; ".join(
+            told
+            for told in (
+                operator_text("paused", state.pause_reason) if state.paused else "",
+                *(what for level, what in concerns if level == worst and level),
+            )
+            if told
+        )
+        or "all within limits"
+    )
     level = LEVELS[worst]
     allowed = worst < len(LEVELS) - 1 and not state.paused
     return Directive(
@@ -151,7 +181,7 @@ def directive_of(state: GovernorState, condition: Condition, settings: Settings,
         leverage_multiplier=LEVERAGE[level],
         size_multiplier=SIZE[level],
         risk_level=level,
-        reason=f"paused; {reason}" if state.paused else reason,
+        reason=reason,
         daily_pnl_usd=daily_pnl(state, condition) or zero,
         daily_loss_limit_usd=daily_loss_limit(state, condition, settings),
         gross_notional_usd=condition.gross_notional_usd or zero,

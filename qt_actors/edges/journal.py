@@ -8,8 +8,10 @@ lose the last moments, and the exchange still has them (https://www.sqlite.org/p
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,9 @@ from qt_actors.edges.journal_schema import (
     version_of,
 )
 from qt_actors.messages.orders import Intent
-from qt_actors.messages.system import GovernorState
+from qt_actors.messages.system import GovernorState, IncidentSeen
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME: Final = "journal.sqlite3"
 BUSY_TIMEOUT_MS: Final = 2000
@@ -60,13 +64,16 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def next_generation(path: Path, now_ms: int, mode: str, market: str, account: str = "") -> int:
     """Count this start of the process, durably: 1 in a new journal, then 2, 3, ... (the first half of every fence).
 
-    ``account`` is the id that the exchange gave the account: whose journal this is.
+    ``account`` is the id that the exchange gave the account: whose journal this is. A predecessor that never came to
+    ``end_session`` becomes an incident.
 
     Raises:
         JournalError: it could not be written; the trader must not start.
     """
+    touched_s = _touched_s(path)
     with contextlib.closing(open_writer(path)) as connection:
         try:
+            _note_unclean_end(connection, now_ms, touched_s)
             row = connection.execute(
                 "INSERT INTO sessions (started_ms, mode, market, account) VALUES (?, ?, ?, ?) RETURNING generation",
                 (now_ms, mode, market, account),
@@ -74,6 +81,41 @@ def next_generation(path: Path, now_ms: int, mode: str, market: str, account: st
         except sqlite3.Error as error:
             raise JournalError(path, str(error)) from error
         return int(row[0])
+
+
+def end_session(path: Path, generation: int, now_ms: int) -> None:
+    """Note that this start of the process ended in order.
+
+    Raises:
+        JournalError: it could not be written; the next start will call the end unclean.
+    """
+    with contextlib.closing(open_writer(path)) as connection:
+        try:
+            connection.execute("UPDATE sessions SET ended_ms = ? WHERE generation = ?", (now_ms, generation))
+        except sqlite3.Error as error:
+            raise JournalError(path, str(error)) from error
+
+
+def _touched_s(path: Path) -> float:
+    """Return when the journal was last written, wall clock; 0 for a new one. An empty log was made by a reader."""
+    files = [p for end in ("", "-wal") if (p := path.with_name(path.name + end)).exists()]
+    return max((p.stat().st_mtime for p in files if p.stat().st_size), default=0.0)
+
+
+def _note_unclean_end(connection: sqlite3.Connection, now_ms: int, touched_s: float) -> None:
+    """Write the incident of a predecessor that ended without a word."""
+    last = connection.execute(
+        "SELECT generation, max(started_ms, coalesce((SELECT max(now_ms) FROM equity), 0)) FROM sessions "
+        "WHERE ended_ms IS NULL AND generation = (SELECT max(generation) FROM sessions)"
+    ).fetchone()
+    if last is None:
+        return
+    wall, market = (f"{datetime.fromtimestamp(s, UTC):%Y-%m-%d %H:%M:%S}" for s in (touched_s, last[1] / 1000))
+    detail = f"run {last[0]} ended without a stop (kill, crash, power): last alive {wall} UTC, market time {market} UTC"
+    logger.warning("%s", detail)
+    seen = IncidentSeen(kind="unclean end", subject="trader", detail=detail, repaired=True, now_ms=now_ms)
+    for statement, row in statements(seen, now_ms):
+        connection.execute(statement, row)
 
 
 class IntentConflictError(ValueError):
@@ -179,4 +221,12 @@ class SqliteJournal:
         self._connection.close()
 
 
-__all__ = ["FILE_NAME", "IntentConflictError", "JournalError", "SqliteJournal", "next_generation", "open_writer"]
+__all__ = [
+    "FILE_NAME",
+    "IntentConflictError",
+    "JournalError",
+    "SqliteJournal",
+    "end_session",
+    "next_generation",
+    "open_writer",
+]

@@ -19,7 +19,7 @@ from qt_actors.edges.journal_rows import GATE_FIELDS, VOTE_FIELDS
 from qt_actors.edges.journal_schema import JournalError, fault_of_version, version_of
 from qt_actors.messages.orders import Intent
 from qt_actors.messages.positions import TradeState
-from qt_actors.messages.system import GovernorState
+from qt_actors.messages.system import NEWS, GovernorState
 
 ROWS_MAX: Final = 10_000
 """No answer is longer, whatever was asked."""
@@ -47,6 +47,7 @@ _RESULTS = (
 _TRADE = f"""{_RESULTS} decision_id, symbol, side, phase, opened_ms, closed_ms, quantity, entry_price, exit_price,
     exit_reason, exits, realized_usd, commission_usd, funding_usd, net_usd, risk_usd, slippage_bps, mfe_pct, mae_pct,
     confidence, adopted, complete FROM results """
+_NEWS = ", ".join(f"'{kind}'" for kind in sorted(NEWS))
 _SUMS = (
     "count(*) AS trades, coalesce(sum(complete), 0) AS complete, "
     "coalesce(sum(complete AND CAST(net_usd AS REAL) > 0), 0) AS wins, "
@@ -170,7 +171,8 @@ QUESTIONS: Final[dict[str, Question]] = {
         {"since_ms": ...},
     ),
     "incidents": Question(
-        "SELECT kind, subject, detail, repaired, times, first_ms, last_ms FROM incidents "
+        f"SELECT CASE WHEN kind IN ({_NEWS}) THEN 'news' WHEN repaired THEN 'repaired' ELSE 'unrepaired' END AS state, "  # noqa: S608 -- constants
+        f"kind, subject, detail, repaired OR kind IN ({_NEWS}) AS repaired, times, first_ms, last_ms FROM incidents "
         "ORDER BY last_ms DESC, id DESC LIMIT :limit",
         {"limit": 50},
     ),

@@ -238,8 +238,12 @@ _VERSION_2: Final = (
     "DROP TABLE meta",
 )
 _VERSION_3: Final = ("ALTER TABLE trades ADD COLUMN complete INTEGER NOT NULL DEFAULT 1",)
+_VERSION_4: Final = (
+    "ALTER TABLE sessions ADD COLUMN ended_ms INTEGER",
+    "UPDATE sessions SET ended_ms = started_ms",  # how those ended is not known: no incident
+)
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Statements that bring version n to n + 1; a published one is never edited, the next is appended."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 FLUSH_MS: Final = 250
 RETRY_MS: Final = 1000
 FLUSH_ROWS: Final = 500
-QUIET = frozenset({"mind changed", "pnl alert"})
 LOG_AGAIN_S: Final = 60.0
 WAITING_ROWS_MAX: Final = 20_000
 """Rows kept for a journal that cannot be written; past it the oldest of ``EXPENDABLE`` go first."""
@@ -145,9 +144,9 @@ class Recorder(Actor):
         self._flush_soon()
 
     def _log(self, incident: system.IncidentSeen) -> None:
-        """Log an incident, each kind and subject at most once a minute; what ``QUIET`` names is news, no incident."""
+        """Log an incident, each kind and subject at most once a minute; who has news has logged it."""
         now_s, what = self._wiring.monotonic_s(), (incident.kind, incident.subject)
-        if incident.kind in QUIET or now_s - self._logged.get(what, -LOG_AGAIN_S) < LOG_AGAIN_S:
+        if incident.kind in system.NEWS or now_s - self._logged.get(what, -LOG_AGAIN_S) < LOG_AGAIN_S:
             return
         self._logged = {k: t for k, t in self._logged.items() if now_s - t < LOG_AGAIN_S} | {what: now_s}
         logger.warning("%s: %s: %s", incident.kind, incident.subject, incident.detail)

@@ -24,9 +24,11 @@ from qt_actors.decisions.chain import with_admission
 from qt_actors.decisions.day import Condition, Reading, after_condition, is_transfer, reading_of
 from qt_actors.decisions.governor import (
     COUNTED_MAX,
+    NO_REASON,
     after_control,
     after_results,
     after_trade,
+    control_note,
     directive_of,
     first_state,
 )
@@ -187,13 +189,17 @@ class Governor(Actor):
 
     def _obey_operator(self, message: ControlRequested) -> None:
         """Take an operator's word at once, and answer when it is on disk."""
-        LOG.warning("%s by %s: %s", message.control, message.by, message.reason)
+        note = control_note(self._state, message.control)
+        told = "; ".join(filter(None, (message.reason or NO_REASON, note)))
+        LOG.warning("%s by operator (%s): %s", message.control, message.by, told)
+        self._incident("operator", message.control, f"by {message.by}: {told}")
         answer = self.reply_later()
 
         def written(fault: str) -> None:
             word = self._directive
             allowed, because = (word.allow_new_positions, word.reason) if word else (False, "no directive yet")
-            answer(ControlTaken(control=message.control, fault=fault, entries=allowed, because=because))
+            control = message.control
+            answer(ControlTaken(control=control, fault=fault, entries=allowed, because=because, note=note))
 
         self._become(after_control(self._state, message.control, message.reason, self.now_ms()), written)
         self._judge()

@@ -10,6 +10,8 @@ from qt_actors.messages.policy import EntryPlan
 from qt_actors.messages.positions import AccountSnapshot
 
 Control = Literal["pause", "resume", "halt"]
+NEWS = frozenset({"mind changed", "operator", "pnl alert"})
+"""Kinds of ``IncidentSeen`` that are worth keeping and ask for no repair."""
 
 
 class ControlRequested(Message, frozen=True, kw_only=True):
@@ -32,6 +34,8 @@ class ControlTaken(Message, frozen=True, kw_only=True):
     fault: str
     entries: bool
     because: str
+    note: str = ""
+    """What else the word has changed: a losing streak that was forgotten."""
 
 
 class VenueReady(Message, frozen=True, kw_only=True):
@@ -64,7 +68,7 @@ class HealthReported(Message, frozen=True, kw_only=True):
 
 
 class IncidentSeen(Message, frozen=True, kw_only=True):
-    """Something went wrong and was or was not repaired; recorded as evidence."""
+    """Something went wrong and was or was not repaired, or is ``NEWS``; recorded as evidence."""
 
     kind: str
     subject: str
@@ -103,7 +107,11 @@ class GovernorState(Message, frozen=True, kw_only=True):
     """By an operator, until an operator's resume."""
     halt_reason: str
     changed_ms: int
+    halted_ms: int = 0
+    """Since when; likewise ``paused_ms``. 0: not, or not known."""
     paused: bool = False
+    pause_reason: str = ""
+    paused_ms: int = 0
     day_opened_ms: int = 0
     """Exchange time of the reading that the day began with; what was transferred before is in it. 0: not known."""
     day_lost: str = ""

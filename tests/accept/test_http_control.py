@@ -51,7 +51,13 @@ def test_202_says_what_follows_from_the_word(site, tmp_path):
     right = f"Bearer {(tmp_path / 'api-token').read_text().strip()}"
     assert site.ask("/api/control/halt?reason=drill", "POST", right) == (
         202,
-        {"accepted": "halt", "reason": "drill", "entries": "stopped", "because": "halted drill"},
+        {
+            "accepted": "halt",
+            "reason": "drill",
+            "entries": "stopped",
+            "because": "entries halted by operator: drill",
+            "note": "",
+        },
     )
     assert site.ask("/api/control/resume", "POST", right)[1]["entries"] == "allowed"
 

@@ -114,9 +114,9 @@ def test_every_answer_has_the_shape_that_the_description_says_no_more_and_no_les
 
 
 def test_an_answer_that_says_more_or_less_than_described_is_noticed():
-    told = {"accepted": "close", "symbols": []}
+    told = {"accepted": "close", "symbols": [], "reason": ""}
     assert_fits(told, (answers.Closing,))
-    for odd in ({**told, "more": 1}, {"accepted": "close"}, {**told, "symbols": None}):
+    for odd in ({**told, "more": 1}, {"accepted": "close", "reason": ""}, {**told, "symbols": None}):
         with pytest.raises(AssertionError):
             assert_fits(odd, (answers.Closing,))
 

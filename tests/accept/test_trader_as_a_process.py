@@ -129,6 +129,8 @@ def test_a_run_decides_every_symbol_and_bar_once_and_ends_equal_to_the_exchange(
     stopping = time.monotonic()
     assert trader.stop() == 0
     assert time.monotonic() - stopping < 5.5
+    ended = journal.rows("SELECT 1 FROM sessions WHERE ended_ms IS NOT NULL")
+    assert bool(ended) == ("stopped in order" in trader.log.read_text())
     bars = journal.rows("SELECT close_time_ms, count(*), count(DISTINCT symbol) FROM decisions GROUP BY 1 ORDER BY 1")
     assert {(n, symbols) for _, n, symbols in bars} == {(12, 12)}
     assert all(b[0] - a[0] == 3_600_000 for a, b in itertools.pairwise(bars))
@@ -159,7 +161,9 @@ def test_a_halt_given_as_the_first_thing_survives_kill_9_right_after_its_202(exc
     second.wait_for("all actors are up")
     risk = wait_until(lambda: risk_of(base), DEADLINE_S, second.log.read_text)
     assert (risk["halted"], risk["allow_new_positions"]) == (True, False)
-    assert risk["reason"].startswith("halted by an operator")
+    assert risk["reason"].startswith("entries halted by operator: ")
+    ((detail,),) = Journal(tmp_path / "data").rows("SELECT detail FROM incidents WHERE kind = 'unclean end'")
+    assert detail.startswith("run 1 ended without a stop")
     assert Journal(tmp_path / "data").entries() == []
     assert say("resume")[0] == 202
     wait_until(lambda: risk_of(base)["allow_new_positions"], DEADLINE_S, second.log.read_text)

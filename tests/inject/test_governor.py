@@ -447,7 +447,7 @@ def test_a_halt_outlives_the_day_that_turns_and_the_new_day_has_its_own_loss(hou
     house.ask("halt")
     house.tell(a_snapshot(serial=2, equity_usd=D(9_700), positions=(), conditionals=()))
     house.tell(a_snapshot(serial=3, now_ms=NOW + DAY_MS, equity_usd=D(9_700), positions=(), conditionals=()))
-    assert (house.word().daily_pnl_usd, house.word().reason) == (0, "halted drill")
+    assert (house.word().daily_pnl_usd, house.word().reason) == (0, "entries halted by operator: drill")
     assert house.ask("resume").entries
 
 

@@ -117,7 +117,7 @@ def test_a_halt_whose_write_crashed_the_recorder_is_told_again_and_no_one_hears_
 ):
     first, on_disk = processes(), SqliteJournalReader(tmp_path / FILE_NAME)
     first.healthy()
-    first.runtime.inject(Crash("root/recorder", first.runtime.handled("root/recorder") + 1, when))
+    first.runtime.inject(Crash("root/recorder", first.runtime.handled("root/recorder") + 2, when))
     first.tell(ControlRequested(control="halt", reason="drill", by="test"))
     assert on_disk.governor_state().halted == (when == "after")
     assert not first.word().allow_new_positions
@@ -128,10 +128,26 @@ def test_a_halt_whose_write_crashed_the_recorder_is_told_again_and_no_one_hears_
     assert not second.word().allow_new_positions
 
 
+def test_an_operators_word_is_in_the_journal_with_its_reason_and_what_it_changed(processes, tmp_path):
+    house = processes()
+    house.healthy()
+    house.tell(lost(-10, 1), lost(-10, 2))
+    assert house.ask("halt").note == ""
+    assert house.ask("resume").note == "the losing streak of 2 begins again at zero"
+    told = [
+        (r["state"], r["kind"], r["subject"], r["detail"])
+        for r in SqliteJournalReader(tmp_path / FILE_NAME).rows("incidents")
+    ]
+    assert told == [
+        ("news", "operator", "resume", "by test: drill; the losing streak of 2 begins again at zero"),
+        ("news", "operator", "halt", "by test: drill"),
+    ]
+
+
 def test_a_halt_lost_with_its_writer_reaches_the_disk_without_another_word(processes, tmp_path):
     first, on_disk = processes(), SqliteJournalReader(tmp_path / FILE_NAME)
     first.healthy()
-    first.runtime.inject(Crash("root/recorder", first.runtime.handled("root/recorder") + 1, "before"))
+    first.runtime.inject(Crash("root/recorder", first.runtime.handled("root/recorder") + 2, "before"))
     first.tell(ControlRequested(control="halt", reason="drill", by="test"))
     assert not on_disk.governor_state().halted
     first.runtime.run_for(REPEAT_MS_MAX)

@@ -100,7 +100,7 @@ def test_a_message_it_does_not_show_changes_nothing(house):
 
 def test_an_operators_word_reaches_the_governor_with_what_was_said(house):
     _, server, governor = house
-    taken = ControlTaken(control="halt", fault="", entries=False, because="halted drill")
+    taken = ControlTaken(control="halt", fault="", entries=False, because="entries halted by operator: drill")
     governor.answers(ControlRequested, lambda _: taken)
     ask(server, "/api/control/halt?reason=drill", "POST", {"Authorization": "Bearer a-token-of-the-test"})
     assert governor.expect(ControlRequested) == ControlRequested(control="halt", reason="drill", by="http")

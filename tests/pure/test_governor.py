@@ -205,17 +205,34 @@ def test_a_gain_eaten_by_fees_is_a_loss(facts):
 
 
 def test_pause_stops_entries_and_resume_allows_them(facts):
-    paused = governor.after_control(state(), "pause", "", NOON)
+    paused = governor.after_control(state(), "pause", "lunch", NOON)
     word = said(facts, condition(), paused)
-    assert (word.allow_trades, word.risk_level, word.reason) == (False, "NORMAL", "paused; all within limits")
+    assert (word.allow_trades, word.risk_level, word.reason) == (False, "NORMAL", "entries paused by operator: lunch")
     assert said(facts, condition(), governor.after_control(paused, "resume", "", NOON)).allow_trades
 
 
 def test_resume_ends_a_halt_by_hand_and_a_streak(facts):
     held = governor.after_control(state(losing_streak=5), "halt", "", NOON)
-    assert said(facts, condition(), held).reason == "halted by an operator; 5 losses in a row of 5"
+    why = said(facts, condition(), held).reason
+    assert why == "entries halted by operator: no reason given; 5 losses in a row of 5"
     freed = governor.after_control(held, "resume", "", NOON)
     assert (freed.halted, freed.losing_streak) == (False, 0)
+
+
+@pytest.mark.parametrize("control", ["halt", "pause"])
+def test_a_stop_said_again_keeps_its_first_moment_and_the_newest_reason_until_resumed(control):
+    first = governor.after_control(state(), control, "lunch", NOON)
+    again = governor.after_control(first, control, "fire drill", NOON + 5)
+    field = {"halt": "halt_reason", "pause": "pause_reason"}[control]
+    since = {"halt": "halted_ms", "pause": "paused_ms"}[control]
+    assert (getattr(again, field), getattr(again, since)) == ("fire drill", NOON)
+    freed = governor.after_control(again, "resume", "", NOON + 9)
+    assert (getattr(freed, field), getattr(freed, since)) == ("", 0)
+
+
+def test_a_resume_says_which_streak_it_forgets_and_nothing_when_there_is_none():
+    assert governor.control_note(state(losing_streak=4), "resume") == "the losing streak of 4 begins again at zero"
+    assert governor.control_note(state(), "resume") == governor.control_note(state(losing_streak=4), "halt") == ""
 
 
 def test_resume_never_ends_a_halt_by_the_days_loss(facts):

@@ -490,6 +490,7 @@ def test_generations_count_the_starts_durably(path, reader):
         "mode": "paper",
         "market": "synthetic seed 7",
         "account": "a1b2",
+        "ended_ms": None,
     }
 
 

@@ -5,7 +5,9 @@ Times are ms UTC of the market's clock; ``_pct`` and shares are fractions; None 
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Annotated, Final, Literal, TypedDict
+
+import msgspec
 
 from qt_actors.edges.web.snapshot import VoteCount
 from qt_actors.kernel import ActorState
@@ -14,8 +16,19 @@ from qt_actors.messages.signals import ModelState, Regime, Signal
 from qt_actors.messages.system import Control
 
 Side = Literal["LONG", "SHORT"]
-Status = Literal["starting", "healthy", "degraded", "unhealthy"]
+Status = Literal["starting", "healthy", "degraded", "unhealthy", "halted", "paused"]
+Standing = Literal["not yet decided", "allowed", "stopped", "paused", "halted"]
 Entries = Literal["not yet decided", "allowed", "stopped"]
+
+
+REASON_CHARACTERS_MAX: Final = 200
+REASON_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
+
+
+class GivenReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's reason, as the body of a control."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS_MAX, pattern=REASON_PATTERN)] = ""
 
 
 class Refusal(TypedDict):
@@ -33,8 +46,16 @@ class Voters(TypedDict):
     quorum_of_all: int
 
 
+class Trading(TypedDict):
+    """Whether it enters: ``halted`` and ``paused`` by an operator, ``stopped`` by the governor; since when."""
+
+    state: Standing
+    reason: str
+    since_ms: int | None
+
+
 class Health(TypedDict):
-    """Whether the trader is well; ``reasons`` say why not. Stopped entries are no illness."""
+    """Whether the trader is well and may trade; ``reasons`` say why not. Stopped entries are no illness."""
 
     status: Status
     reasons: list[str]
@@ -48,6 +69,7 @@ class Health(TypedDict):
     daily_pnl: float | None
     equity: float | None
     symbols: int
+    trading: Trading
     entries: Entries
     entries_reason: str
     account_age_s: float | None
@@ -145,7 +167,10 @@ class Risk(TypedDict):
     losing_streak: int
     halted: bool | None
     halt_reason: str | None
+    halted_ms: int | None
     paused: bool | None
+    pause_reason: str | None
+    paused_ms: int | None
     unprotected_seconds: float
     unprotected_symbols: list[str]
     request_weight_used: float | None
@@ -198,6 +223,7 @@ class OsReport(TypedDict):
     system_risk_mode: RiskLevel
     system_health: int | None
     subsystems: dict[str, Subsystem]
+    trading: Trading
     conflicts: list[str]
     emergency_actions: list[str]
     global_directives: Directives
@@ -210,10 +236,11 @@ class Tree(TypedDict):
 
 
 class Outcome(TypedDict):
-    """What follows for entries from an operator's word that holds and is on disk."""
+    """What follows for entries from an operator's word that holds and is on disk; ``note``: what else it changed."""
 
     entries: Literal["allowed", "stopped"]
     because: str
+    note: str
 
 
 class Steered(Outcome):
@@ -228,6 +255,7 @@ class Closing(TypedDict):
 
     accepted: Literal["close"]
     symbols: list[str]
+    reason: str
 
 
 class ClosingAll(Closing, Outcome):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Annotated, Final, Protocol
 
 import msgspec
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Security
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from qt_actors.edges.web import answers
@@ -30,11 +30,35 @@ ANSWER_S_MAX: Final = 5.0
 """Real time for the governor's answer: it waits for one fsync; past it something is broken."""
 Reason = Annotated[
     str,
-    Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="One line, shown wherever the state is shown."),
+    Query(
+        max_length=answers.REASON_CHARACTERS_MAX,
+        pattern=answers.REASON_PATTERN,
+        description="One line, kept in the journal and shown wherever the state is shown; may stand in a JSON body.",
+    ),
 ]
 Bearer: Final = HTTPBearer(
     auto_error=False, description="QT_API_TOKEN, or what stands in the file api-token of QT_DATA_DIR."
 )
+BODY: Final = {
+    "requestBody": {
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/GivenReason"}}},
+        "required": False,
+    }
+}
+
+
+async def reason_of(request: Request, reason: Reason = "") -> str:
+    """Return the operator's reason, from query or body; empty when none was given."""
+    body = await request.body()
+    if reason or not body:
+        return reason.strip()
+    try:
+        return msgspec.json.decode(body, type=answers.GivenReason).reason.strip()
+    except msgspec.DecodeError as error:
+        raise HTTPException(422, f'body: {error}; allowed is {{"reason": "one line"}}') from error
+
+
+Given = Annotated[str, Depends(reason_of)]
 
 
 class Asked(Mailbox, Protocol):
@@ -60,25 +84,21 @@ class Controls(msgspec.Struct, frozen=True, kw_only=True):
 
 def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> None:
     """Add the control paths."""
-
-    def operator(authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
-        if not is_bearer(authorization, controls.token):
-            raise HTTPException(
-                401,
-                "control needs Authorization: Bearer TOKEN, where TOKEN is QT_API_TOKEN or stands in the file "
-                "api-token of QT_DATA_DIR",
-                {"WWW-Authenticate": "Bearer"},
-            )
-
-    router = APIRouter(prefix="/api", tags=["control"], dependencies=[Security(Bearer), Depends(operator)])
+    allowed = [Security(Bearer), Depends(_operator(controls.token))]
+    router = APIRouter(prefix="/api", tags=["control"], dependencies=allowed)
 
     @router.post(
-        "/control/{control}", status_code=202, responses=said(202, answers.Steered, 401, 422, 503), response_model=None
+        "/control/{control}",
+        status_code=202,
+        responses=said(202, answers.Steered, 401, 422, 503),
+        response_model=None,
+        openapi_extra=BODY,
     )
-    def steer(control: Control, reason: Reason = "by an operator") -> answers.Steered:
+    def steer(control: Control, reason: Given) -> answers.Steered:
         """Pause: no entries. Resume: entries again. Halt: no entries until resumed, a restart included.
 
-        202: it holds and is on disk; `entries` and `because` say what follows from it.
+        202: it holds and is on disk; `entries` and `because` say what follows from it, `note` what else it changed:
+        resume begins the losing streak again at zero.
         """
         return {"accepted": control, "reason": reason, **_steer(controls.governor, control, reason)}
 
@@ -87,25 +107,28 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
         status_code=202,
         responses=said(202, answers.ClosingAll, 401, 422, 503),
         response_model=None,
+        openapi_extra=BODY,
     )
-    def close_all(reason: Reason = "by an operator") -> answers.ClosingAll:
+    def close_all(reason: Given) -> answers.ClosingAll:
         """Close every open position at market, reduce-only, and pause entries; resume to go on trading."""
         account = snapshot().account
         symbols = [p.symbol for p in account.positions] if account else []
         for symbol in symbols:
             _close(controls.executor, symbol, reason)
-        paused = _steer(controls.governor, "pause", f"close all: {reason}", f"closing {symbols}, but ")
+        why = f"close all, {reason}" if reason else "close all"
+        paused = _steer(controls.governor, "pause", why, f"closing {symbols}, but ")
         if account is None:
             raise HTTPException(503, "entries are paused, but the account is not known yet: nothing was closed")
-        return {"accepted": "close", "symbols": symbols, **paused}
+        return {"accepted": "close", "symbols": symbols, "reason": reason, **paused}
 
     @router.post(
         "/positions/{symbol}/close",
         status_code=202,
         responses=said(202, answers.Closing, 401, 404, 422, 503),
         response_model=None,
+        openapi_extra=BODY,
     )
-    def close(symbol: Symbol, reason: Reason = "by an operator") -> answers.Closing:
+    def close(symbol: Symbol, reason: Given) -> answers.Closing:
         """Close the symbol's position at market, reduce-only."""
         account = snapshot().account
         if account is None:
@@ -113,22 +136,35 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
         if symbol.upper() not in {p.symbol for p in account.positions}:
             raise HTTPException(404, f"symbol {symbol.upper()}: no open position")
         _close(controls.executor, symbol.upper(), reason)
-        return {"accepted": "close", "symbols": [symbol.upper()]}
+        return {"accepted": "close", "symbols": [symbol.upper()], "reason": reason}
 
     app.include_router(router)
 
 
+def _operator(token: str) -> Callable[[str | None], None]:
+    def operator(authorization: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
+        if not is_bearer(authorization, token):
+            raise HTTPException(
+                401,
+                "control needs Authorization: Bearer TOKEN, where TOKEN is QT_API_TOKEN or stands in the file "
+                "api-token of QT_DATA_DIR",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    return operator
+
+
 def _close(executor: Mailbox, symbol: str, reason: str) -> None:
-    logger.warning("operator over HTTP: close %s (%s)", symbol, reason)
+    logger.warning("operator over HTTP: close %s: %s", symbol, reason or "no reason given")
+    why = f"by operator: {reason}" if reason else "by operator"
     try:
-        executor.tell(ClosePosition(symbol=symbol, reason=reason, exit_reason="manual"))
+        executor.tell(ClosePosition(symbol=symbol, reason=why, exit_reason="manual"))
     except MailboxFullError as error:
         raise HTTPException(503, f"not passed on: {error}") from error
 
 
 def _steer(governor: Asked, control: Control, reason: str, already: str = "") -> answers.Outcome:
     """Give the governor an operator's word and wait until it holds; ``already`` tells what has been done before."""
-    logger.warning("operator over HTTP: %s (%s)", control, reason)
     try:
         taken = governor.ask(ControlRequested(control=control, reason=reason, by=BY), ANSWER_S_MAX)
     except MailboxFullError as error:
@@ -141,4 +177,4 @@ def _steer(governor: Asked, control: Control, reason: str, already: str = "") ->
     if taken.fault:
         fault = f"{already}{control} holds now, but is not on disk, a restart would forget it: {taken.fault}"
         raise HTTPException(503, fault)
-    return {"entries": "allowed" if taken.entries else "stopped", "because": taken.because}
+    return {"entries": "allowed" if taken.entries else "stopped", "because": taken.because, "note": taken.note}

@@ -150,8 +150,9 @@ class Results(TypedDict):
 
 
 class Incident(TypedDict):
-    """What went wrong or was worth a word; ``times`` within one entry."""
+    """What went wrong or was worth a word (``news``, nothing to repair); ``times`` within one entry."""
 
+    state: Literal["news", "repaired", "unrepaired"]
     kind: str
     subject: str
     detail: str

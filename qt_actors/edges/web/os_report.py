@@ -10,6 +10,7 @@ from typing import Final
 
 from qt_actors.edges.web.answers import OsReport, Subsystem
 from qt_actors.edges.web.snapshot import Snapshot
+from qt_actors.edges.web.standing import trading
 from qt_actors.edges.web.views import ai_status
 from qt_actors.kernel import ActorState
 from qt_actors.messages.system import VenueReady
@@ -36,6 +37,7 @@ def os_report(snapshot: Snapshot, states: Iterable[ActorState], now_ms: int) -> 
         "system_risk_mode": directive.risk_level if directive else "EMERGENCY",
         "system_health": round(sum(healths) / len(known)) if len(healths) == len(known) else None,
         "subsystems": {**known, **absent},
+        "trading": trading(snapshot),
         "conflicts": [],
         "emergency_actions": [directive.reason] if directive and directive.risk_level == "EMERGENCY" else [],
         "global_directives": {

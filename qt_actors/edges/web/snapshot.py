@@ -59,6 +59,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     votes: Mapping[str, VoteCount] = {}
     models: Mapping[str, ModelStateChanged] = {}
     directive: Directive | None = None
+    entries_since_ms: int = 0
+    """When the governor last allowed entries or stopped them."""
     policy: Policy | None = None
     governor: system.GovernorState | None = None
     protection: positions.ProtectionMeasured | None = None
@@ -89,7 +91,9 @@ def _plain(before: Snapshot, message: object) -> dict[str, Any]:
         case RegimesRead():
             return {"regimes": message}
         case Directive():
-            return {"directive": message}
+            last, allowed = before.directive, message.allow_new_positions
+            turned = last is None or last.allow_new_positions != allowed
+            return {"directive": message, **({"entries_since_ms": message.now_ms} if turned else {})}
         case Policy():
             return {"policy": message}
         case system.GovernorState():

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from qt_actors.decisions.voting import quorum
 from qt_actors.edges.web import answers, history
 from qt_actors.edges.web.snapshot import Snapshot
+from qt_actors.edges.web.standing import trading
 from qt_actors.kernel import ActorState
 from qt_actors.messages.market import QuotesUpdated
 from qt_actors.messages.positions import Position, RestingOrder
@@ -25,22 +26,30 @@ ACCOUNT_AGE_S_MAX: Final = 45.0
 
 
 def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, now_ms: int) -> answers.Health:
-    """Return the answer of ``/health``; ``status`` is starting, healthy, degraded or unhealthy, ``reasons`` say why."""
+    """Return the answer of ``/health``.
+
+    ``status`` is starting, healthy, degraded, unhealthy or, of an otherwise healthy trader that an operator stopped,
+    halted or paused; ``reasons`` say why, also why nothing is entered.
+    """
     states = tuple(states)
     dead, sick = _dead(snapshot, states), _sick(snapshot, states, now_ms)
     ready = snapshot.account is not None and snapshot.signals is not None
     status: answers.Status = "unhealthy" if dead else "degraded" if sick else "healthy"
     if not ready and status != "unhealthy":
         status = "starting"
+    stands = trading(snapshot)
+    if status == "healthy" and (stands["state"] == "halted" or stands["state"] == "paused"):
+        status = stands["state"]
+    stopped = [] if stands["state"] in {"allowed", "not yet decided"} else [stands["reason"]]
     directive, account = snapshot.directive, snapshot.account
     ai = ai_status(snapshot)
     models = ai["models"]
-    trading: answers.Entries = (
-        "not yet decided" if directive is None else "allowed" if _entries(snapshot) else "stopped"
+    entries: answers.Entries = (
+        "not yet decided" if directive is None else "allowed" if stands["state"] == "allowed" else "stopped"
     )
     return {
         "status": status,
-        "reasons": [*dead, *sick, *([] if ready else [_awaited(snapshot)])],
+        "reasons": [*dead, *sick, *([] if ready else [_awaited(snapshot)]), *stopped],
         "uptime": round(uptime_s, 1),
         "version": snapshot.run.version,
         "mode": snapshot.run.mode,
@@ -51,7 +60,8 @@ def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, no
         "daily_pnl": _number(directive.daily_pnl_usd) if directive and account else None,
         "equity": _number(account.equity_usd) if account else None,
         "symbols": len(snapshot.universe.symbols) if snapshot.universe else 0,
-        "entries": trading,
+        "trading": stands,
+        "entries": entries,
         "entries_reason": directive.reason if directive else "",
         "account_age_s": account_age_s(snapshot, now_ms),
         "models": {
@@ -107,11 +117,6 @@ def _sick(snapshot: Snapshot, states: Iterable[ActorState], now_ms: int) -> list
     if snapshot.protection and snapshot.protection.unprotected_symbols:
         told.append(f"without full protection: {', '.join(snapshot.protection.unprotected_symbols)}")
     return told
-
-
-def _entries(snapshot: Snapshot) -> bool:
-    directive = snapshot.directive
-    return bool(directive and directive.allow_trades and directive.allow_new_positions)
 
 
 def ai_status(snapshot: Snapshot) -> answers.AiStatus:
@@ -241,7 +246,10 @@ def risk(snapshot: Snapshot) -> answers.Risk | answers.Unknown:
         "losing_streak": directive.losing_streak,
         "halted": state.halted or bool(state.day_lost) if state else None,
         "halt_reason": "; ".join(filter(None, (state.halt_reason, state.day_lost))) if state else None,
+        "halted_ms": state.halted_ms or None if state else None,
         "paused": state.paused if state else None,
+        "pause_reason": state.pause_reason if state else None,
+        "paused_ms": state.paused_ms or None if state else None,
         "unprotected_seconds": snapshot.unprotected_s,
         "unprotected_symbols": list(snapshot.protection.unprotected_symbols) if snapshot.protection else [],
         "request_weight_used": snapshot.budget.weight_ratio if snapshot.budget else None,
@@ -276,7 +284,7 @@ def why(snapshot: Snapshot, funnel: list[Any]) -> history.Why:
     """Return where the newest bar's decisions ended, and what stops all of them at once."""
     stops = []
     directive = snapshot.directive
-    if directive is not None and not _entries(snapshot):
+    if directive is not None and trading(snapshot)["state"] != "allowed":
         stops.append(f"governor: {directive.reason}")
     if isinstance(snapshot.venue, VenueLost):
         stops.append(f"exchange: {snapshot.venue.reason}")

@@ -104,7 +104,7 @@ function results(told) {
 
 function incidents(told) {
   table("incidents", ["<Last", "<Kind", "<Subject", "<What", "Times", "<"], told.incidents.map(i =>
-    [hour(i.last_ms), i.kind, [i.subject, "wrap"], [i.detail, "wrap"], i.times, i.repaired ? ["repaired", "up"] : ""]), "None.");
+    [hour(i.last_ms), i.kind, [i.subject, "wrap"], [i.detail, "wrap"], i.times, i.state === "unrepaired" ? "" : [i.state, i.state === "repaired" ? "up" : "soft"]]), "None.");
 }
 
 function tree(told) {
