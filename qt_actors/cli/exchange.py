@@ -30,6 +30,9 @@ def exchange(
     wallet: Annotated[float, typer.Option(min=0, help="Starting balance in USDT.")] = 10_000,
     api_key: Annotated[str, typer.Option(help="The one account's key.")] = "paper",
     api_secret: Annotated[str, typer.Option(help="Its secret.")] = "paper",  # noqa: S107 # play money
+    api_public_key: Annotated[
+        Path | None, typer.Option(help="Its public key instead of a secret, PEM: RSA or Ed25519 signatures.")
+    ] = None,
     state: Annotated[Path | None, typer.Option(help="File that keeps the account and the market's time.")] = None,
     exchange_info: Annotated[Path | None, typer.Option(help="exchangeInfo JSON(.gz): real symbol rules.")] = None,
     brackets: Annotated[Path | None, typer.Option(help="leverageBracket JSON(.gz) to go with it.")] = None,
@@ -50,6 +53,8 @@ def exchange(
     from qt_actors.exchange.faults.reading import FaultsError, read_faults  # noqa: PLC0415
     from qt_actors.wiring import haste_of  # noqa: PLC0415
 
+    if api_public_key is not None:
+        api_secret = _read_key(api_public_key)
     try:
         wrong_on_purpose = () if faults is None else read_faults(faults)
     except FaultsError as wrong:
@@ -86,6 +91,19 @@ def _announce(config: ExchangeConfig, line: str) -> None:
     from_its_beginning = config.replay and Path(config.replay).is_dir() and config.start_ms is None
     if from_its_beginning and (seen := seen_text(None, held_out_ms(None))):
         typer.echo(seen)
+
+
+def _read_key(path: Path) -> str:
+    from qt_actors.exchange.signing import public_key  # noqa: PLC0415 # this command only
+
+    try:
+        text = path.read_text("ascii").strip()
+        known = public_key(text)
+    except (OSError, ValueError) as reason:
+        wrong_usage(f"--api-public-key {path}: {reason}")
+    if known is None:
+        wrong_usage(f"--api-public-key {path}: begins with no -----BEGIN PUBLIC KEY-----")
+    return text
 
 
 def register(app: typer.Typer) -> None:

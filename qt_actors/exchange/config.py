@@ -47,7 +47,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
         speed: exchange ms per real ms, > 0.
         paused: begin with exchange time standing still, until `/qt/resume`.
         host, port: where to listen; port 0 takes a free one.
-        api_key, api_secret: the one account's credentials.
+        api_key, api_secret: the one account's credentials; the secret may be a public key in PEM (`signing`).
         wallet: starting balance in USDT.
         state_path: where the account and the market's time are kept; None keeps nothing.
         exchange_info, brackets, funding: files of real rules, leverage brackets and funding rates.

@@ -1,16 +1,26 @@
-"""Who sent this request: API key, HMAC signature, timestamp.
+"""Who sent this request: API key, signature, timestamp.
 
 The signature covers query string and body as they were sent, without the signature itself. Clients that percent-encode
 on the wire but sign the plain text (python-binance does, except for the symbol) are accepted as on the real exchange:
 the raw text, the decoded text and the decoded text with an encoded symbol are all tried.
+
+An account's secret is a text (HMAC-SHA256, hex) or a public key in PEM: RSA (PKCS#1 v1.5 over SHA-256) or Ed25519,
+both with a base64 signature, which clients percent-encode once, twice (python-binance in a form) or not (in JSON).
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from base64 import b64decode
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
+
+from Crypto.Hash import SHA256
+from Crypto.PublicKey import ECC, RSA
+from Crypto.Signature import eddsa, pkcs1_15
 
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.params import integer
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
 RECV_WINDOW_DEFAULT_MS: Final = 5000
 RECV_WINDOW_MAX_MS: Final = 60_000
 KEY_LENGTH_MAX: Final = 256
+PEM: Final = "-----BEGIN "
 
 
 def check_key(sent: str | None, api_key: str) -> None:
@@ -46,12 +57,46 @@ def check_text(texts: Iterable[str], signature: str, api_secret: str) -> None:
     """-1102 when there is no signature, -1022 when it fits none of the texts that may have been signed."""
     if not signature:
         raise refusal(-1102, "signature")
-    given = signature.lower().encode()
-    for text in dict.fromkeys(texts):
-        made = hmac.new(api_secret.encode(), text.encode(), hashlib.sha256).hexdigest()
-        if hmac.compare_digest(made.encode(), given):
-            return
+    if any(_fits(api_secret, text.encode(), signature) for text in dict.fromkeys(texts)):
+        return
     raise ExchangeError(-1022, "Signature for this request is not valid.")
+
+
+@lru_cache(maxsize=16)
+def public_key(secret: str) -> RSA.RsaKey | ECC.EccKey | None:
+    """The key of a PEM text; None for a secret that is none.
+
+    Raises:
+        ValueError: it begins as a PEM text and is no public key of RSA or Ed25519.
+    """
+    if not secret.startswith(PEM):
+        return None
+    key: RSA.RsaKey | ECC.EccKey | None = None
+    for read in (RSA.import_key, ECC.import_key):
+        with suppress(ValueError):
+            key = key or read(secret)
+    if key is None or (isinstance(key, ECC.EccKey) and key.curve != "Ed25519"):
+        raise ValueError("is no public key of RSA or Ed25519 in PEM")
+    if key.has_private():
+        raise ValueError("is a private key; give the public one")
+    return key
+
+
+def _fits(secret: str, text: bytes, signature: str) -> bool:
+    """Whether that secret, or the private half of that public key, signed the text."""
+    key = public_key(secret)
+    if key is None:
+        made = hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
+        return hmac.compare_digest(made.encode(), signature.lower().encode())
+    try:
+        plain = b64decode(unquote(signature).replace(" ", "+"), validate=True)  # a plus sign reads as a space in a form
+        if isinstance(key, RSA.RsaKey):
+            pkcs1_15.new(key).verify(SHA256.new(text), plain)
+        else:
+            eddsa.new(key, "rfc8032").verify(text, plain)
+    except ValueError:
+        return False
+    return True
 
 
 def check_time(params: Mapping[str, str], clock: ExchangeClock) -> None:

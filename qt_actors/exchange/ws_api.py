@@ -1,8 +1,9 @@
 """The WebSocket API (`/ws-fapi/v1`): requests as JSON frames, each answered in one frame that echoes its id.
 
-A request is `{"id", "method", "params"}`, its signature is the HMAC of all other parameters sorted by name. Behind
-every method stands the REST route of the same meaning, with its weight, its order count and its reply; both kinds of
-request count on the same limits. `session.logon` wants an Ed25519 key, which accounts here do not have (-1020).
+A request is `{"id", "method", "params"}`, its signature that of all other parameters sorted by name. Behind every
+method stands the REST route of the same meaning, with its weight, its order count and its reply; both kinds of request
+count on the same limits. `session.logon` wants an Ed25519 key (-1020 for other accounts); after it, requests on that
+connection need neither key nor signature.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from urllib.parse import quote, urlencode
 
 import orjson
 from aiohttp import WSMsgType, web
+from Crypto.PublicKey import ECC
 
 from qt_actors.exchange.errors import ExchangeError, refusal
 from qt_actors.exchange.faults.api import reply_under_faults
 from qt_actors.exchange.gate import admit
 from qt_actors.exchange.routes import ROUTES, Route
-from qt_actors.exchange.signing import check_text
+from qt_actors.exchange.signing import check_key, check_text, check_time, public_key
 from qt_actors.exchange.streams import CONTROL_BYTES_MAX, keep_alive
 from qt_actors.exchange.subscribers import POLICY_VIOLATION, Subscriber, ws_frame
 
@@ -59,7 +61,7 @@ METHODS: Final[dict[str, tuple[str, str]]] = {
     "userDataStream.ping": ("PUT", "/fapi/v1/listenKey"),
     "userDataStream.stop": ("DELETE", "/fapi/v1/listenKey"),
 }
-SESSION: Final = frozenset({"session.status", "session.logout"})
+SESSION: Final = frozenset({"session.logon", "session.status", "session.logout"})
 TOLD_LIMITS: Final = (("ORDERS", "SECOND"), ("ORDERS", "MINUTE"), ("REQUEST_WEIGHT", "MINUTE"))
 
 
@@ -84,6 +86,7 @@ class Conversation:
         self._limits = limits
         self._since_ms = since_ms
         self._told = told
+        self._logged_on: tuple[str, int] | None = None
 
     def reply(self, data: str | bytes) -> dict[str, Any]:
         """The answer to one frame; never raises."""
@@ -109,19 +112,37 @@ class Conversation:
         exchange = self._exchange
         if route is None:
             self._limits.count_weight(1)
-            if method in SESSION:
-                return {
-                    "apiKey": None,
-                    "authorizedSince": None,
-                    "connectedSince": self._since_ms,
-                    "returnRateLimits": self._told,
-                    "serverTime": exchange.clock.told_ms(),
-                }
-            raise ExchangeError(-1020, "This operation is not supported.")
+            return self._session(method, params)
         signature = params.pop("signature", "")
-        check = partial(check_text, _signed_texts(params), signature, exchange.config.api_secret)
-        admit(route, params, params.pop("apiKey", None), check, exchange, self._limits)
+        if self._logged_on is not None and not signature and "apiKey" not in params:
+            admit(route, params, self._logged_on[0], _nothing, exchange, self._limits)
+        else:
+            check = partial(check_text, _signed_texts(params), signature, exchange.config.api_secret)
+            admit(route, params, params.pop("apiKey", None), check, exchange, self._limits)
         return _reshaped(method, route.answer(exchange, params), exchange)
+
+    def _session(self, method: str, params: dict[str, str]) -> dict[str, Any]:
+        """Log on or off, or only say who is; -1020 for any other method, and for a key that may not log on."""
+        exchange, secret = self._exchange, self._exchange.config.api_secret
+        if method not in SESSION or (method == "session.logon" and not isinstance(public_key(secret), ECC.EccKey)):
+            raise ExchangeError(-1020, "This operation is not supported.")
+        if method == "session.logon":
+            signature = params.pop("signature", "")
+            texts, key = _signed_texts(params), params.pop("apiKey", "")
+            check_key(key, exchange.config.api_key)
+            check_text(texts, signature, secret)
+            check_time(params, exchange.clock)
+            self._logged_on = key, exchange.clock.told_ms()
+        elif method == "session.logout":
+            self._logged_on = None
+        key_, since = self._logged_on or (None, None)
+        return {
+            "apiKey": key_,
+            "authorizedSince": since,
+            "connectedSince": self._since_ms,
+            "returnRateLimits": self._told,
+            "serverTime": exchange.clock.told_ms(),
+        }
 
     def _error(self, refused: ExchangeError) -> dict[str, Any]:
         error: dict[str, Any] = {"code": refused.code, "msg": refused.msg}
@@ -134,6 +155,10 @@ class Conversation:
         counts = self._limits.counts()
         rows = {(row["rateLimitType"], row["interval"]): row for row in self._exchange.config.rate_limits()}
         return [{**rows[kind], "count": counts[kind]} for kind in (TOLD_LIMITS if orders else TOLD_LIMITS[2:])]
+
+
+def _nothing() -> None:
+    """No signature is looked for in a session that is logged on."""
 
 
 def _parsed(data: str | bytes) -> dict[str, Any]:
