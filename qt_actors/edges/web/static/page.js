@@ -16,11 +16,11 @@ export async function ask(path) {
 }
 
 /* The strongest thing to know: no contact, halted, paused, no entries. */
-function banner(kind, head, text) {
-  const box = $("banner");
+function banner(kind, head, text, ticking = "") {
+  const box = $("banner"), said = { strong: head, span: text, small: ticking }; // what ticks is not read aloud
   if (box.hidden !== !head) box.hidden = !head;
   if (box.className !== kind) box.className = kind;
-  for (const [tag, said] of [["strong", head], ["span", text]]) if (box.querySelector(tag).textContent !== said) box.querySelector(tag).textContent = said;
+  for (const [tag, words] of Object.entries(said)) if (box.querySelector(tag).textContent !== words) box.querySelector(tag).textContent = words;
 }
 
 const market = told => told.replace(/^synthetic\b/, "synthetic market,").replace(/^replay .*[\\/](?=[^\\/]+)/, "replay ");
@@ -51,7 +51,7 @@ function header(health, risk) {
 function lost() {
   const since = `no contact since ${local(contact.at)}`;
   put("status", "no contact", "chip down");
-  banner("lost", "NO CONTACT", `since ${local(contact.at)} (${span((Date.now() - contact.at) / 1000)} ago). What is shown is as it was then and may be wrong now. Stops that were placed rest on the exchange.`);
+  banner("lost", "NO CONTACT", `since ${local(contact.at)}. What is shown is as it was then and may be wrong now. Stops that were placed rest on the exchange.`, span((Date.now() - contact.at) / 1000));
   $("reasons").hidden = true;
   document.title = `✕ ${since} · Quantum Trader`;
   follow({ lost: true });
