@@ -39,7 +39,7 @@ async function send() {
     sessionStorage.setItem(TOKEN, token);
     if (!answer.ok) return put("act-fault", told.error || `HTTP ${answer.status}`);
     const closing = told.symbols ? told.symbols.length ? `closing ${told.symbols.join(", ")}` : "no position was open" : "";
-    put("said", `${wanted.go}: ${[closing, told.entries ? `entries ${told.entries}, ${told.because}` : ""].filter(Boolean).join("; ")}`);
+    put("said", `${wanted.go}: ${[closing, told.entries ? `entries ${told.entries}, ${told.because}` : "", told.note].filter(Boolean).join("; ")}`);
     $("said").hidden = false;
     setTimeout(() => { $("said").hidden = true; }, 15_000);
     $("act").close();
@@ -51,11 +51,12 @@ async function send() {
 }
 
 /* Which words make sense now. */
-export function follow({ halted, paused, lost }) {
+export function follow(state) {
+  const held = state === "halted" || state === "paused";
   for (const button of document.querySelectorAll("button[data-act]")) {
     const { act } = button.dataset;
-    button.disabled = Boolean(lost || (act === "pause" && (paused || halted)));
-    if (act === "resume") button.classList.toggle("due", Boolean(!lost && (halted || paused)));
+    button.disabled = state === "no contact" || (act === "pause" && held);
+    if (act === "resume") button.classList.toggle("due", held);
   }
 }
 

@@ -25,27 +25,26 @@ function banner(kind, head, text, ticking = "") {
 
 const market = told => told.replace(/^synthetic\b/, "synthetic market,").replace(/^replay .*[\\/](?=[^\\/]+)/, "replay ");
 
+const STANDS = { halted: { head: "HALTED", kind: "halt" }, paused: { head: "PAUSED", kind: "" }, stopped: { head: "NO NEW ENTRIES", kind: "" } };
+
 function header(health, risk) {
-  const mode = health.mode.toUpperCase();
+  const mode = health.mode.toUpperCase(), { state, reason, since_ms } = health.trading, stands = STANDS[state];
   put("mode", `${mode} · ${market(health.market)}`, "chip" + (health.mode === "live" ? " live" : ""));
   $("mode").title = health.market;
-  put("status", health.status, "chip " + ({ healthy: "up", unhealthy: "down" }[health.status] || "warn"));
+  put("status", health.status, "chip " + ({ healthy: "up", unhealthy: "down", halted: "down" }[health.status] || "warn"));
   put("about", `entries ${health.entries} · ${health.profile} · ${health.bar_interval} bars · ${plural(health.symbols, "symbol")} · up ${span(health.uptime)}`);
   put("version", `Quantum Trader ${health.version}`);
   const bare = risk.unprotected_symbols || [];
   const kept = bare.length ? `Without full protection: ${bare.join(", ")}.` : "Positions stay open under their stops; exits go on.";
-  const stopped = health.entries === "stopped", halted = risk.known && risk.halted, paused = risk.known && risk.paused;
-  if (halted) banner("halt", "HALTED", `${risk.halt_reason}. No new entries. ${kept}`);
-  else if (paused) banner("", "PAUSED", `${health.entries_reason}. No new entries until Resume. ${kept}`);
-  else if (stopped) banner(risk.risk_level === "EMERGENCY" ? "halt" : "", "NO NEW ENTRIES", `${health.entries_reason}. ${kept}`);
+  const kind = stands?.kind || (risk.risk_level === "EMERGENCY" ? "halt" : "");
+  if (stands) banner(kind, stands.head, `${reason}${since_ms ? `, since ${clock(since_ms)} market time` : ""}. ${kept}`);
   else banner("", "", "");
-  const reasons = $("reasons");
-  reasons.hidden = !health.reasons.length;
+  const reasons = $("reasons"), faults = health.reasons.filter(fault => !stands || fault !== reason); // the banner tells this one
+  reasons.hidden = !faults.length;
   reasons.className = health.status === "unhealthy" ? "down" : "";
-  children(reasons, health.reasons.map(reason => el("li", {}, reason)));
-  const state = health.status === "unhealthy" ? "UNHEALTHY" : halted ? "HALTED" : paused ? "PAUSED" : stopped ? "NO ENTRIES" : "";
-  document.title = [state, mode, "Quantum Trader"].filter(Boolean).join(" · ");
-  follow({ halted, paused, lost: false });
+  children(reasons, faults.map(fault => el("li", {}, fault)));
+  document.title = [health.status === "unhealthy" ? "UNHEALTHY" : stands?.head, mode, "Quantum Trader"].filter(Boolean).join(" · ");
+  follow(state);
 }
 
 function lost() {
@@ -54,7 +53,7 @@ function lost() {
   banner("lost", "NO CONTACT", `since ${local(contact.at)}. What is shown is as it was then and may be wrong now. Stops that were placed rest on the exchange.`, span((Date.now() - contact.at) / 1000));
   $("reasons").hidden = true;
   document.title = `✕ ${since} · Quantum Trader`;
-  follow({ lost: true });
+  follow("no contact");
 }
 
 /* A panel whose path refuses is grey and says why; the others go on. */
