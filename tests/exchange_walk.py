@@ -20,6 +20,7 @@ START_MS: Final = 1_700_000_000_000
 WEIGHTS: Final = {
     "market": 6, "limit": 8, "conditional": 6, "drift": 12, "jump": 1, "modify": 2, "cancel": 2, "batch": 1,
     "choose": 1, "margin": 1, "funding": 1, "top_up": 1, "countdown": 1, "time": 1, "pool": 1,
+    "deleverage": 1,
 }  # fmt: skip
 
 
@@ -69,7 +70,7 @@ class Walk:
         return max(tick, price - price % tick).quantize(tick)
 
     def move(self, symbol: str, factor: Decimal) -> None:
-        """A print that many times the last price away, its mark within 20 bp, on either side of a random touch."""
+        """A print that many times the last price away, its mark within 20 bp, a random touch; walked to or a jump."""
         rules, draw = RULES.symbols[symbol], getattr(self, "draw", self.chance)
         last = self.prices[symbol] = self.on_tick(symbol, self.prices[symbol] * factor)
         mark = last * (1 + Decimal(draw.randint(-20, 20)) / 10000)
@@ -77,7 +78,8 @@ class Walk:
         bid = last if draw.random() < 0.5 or last <= spread else last - spread
         sizes = [rules.step * draw.randint(1, 2000) for _ in range(3)]
         self.engine.advance(self.now_ms)
-        self.engine.quote(Quote(symbol, self.now_ms, last, mark, mark, bid, bid + spread, *sizes))
+        prices, walked = (last, mark, mark, bid, bid + spread), draw.random() < 0.5
+        self.engine.quote(Quote(symbol, self.now_ms, *prices, *sizes, walked=walked))
 
     def jump(self, symbol: str) -> None:
         self.move(symbol, 1 + Decimal(self.draw.randint(-1200, 1200)) / 10000)
@@ -88,6 +90,10 @@ class Walk:
 
     def funding(self, symbol: str) -> None:
         self.engine.settle_funding(symbol, Decimal(self.draw.randint(-100, 100)) / 100000, self.now_ms)
+
+    def deleverage(self, symbol: str) -> None:
+        if self.draw.random() < 0.1:
+            self.engine.spoil({"do": "deleverage", "symbol": symbol}, self.now_ms)
 
     def time(self, _symbol: str) -> None:
         self.now_ms += self.draw.choice([1_000, 60_000, 700_000])
@@ -147,6 +153,8 @@ class Walk:
                 wire["activatePrice"] = self.near(symbol)
         else:
             wire["triggerPrice"] = self.near(symbol)
+        if self.draw.random() < 0.2:
+            wire["timeInForce"] = "GTE_GTC"
         if kind in {"STOP", "TAKE_PROFIT"}:
             wire["price"] = wire["triggerPrice"]
         if kind in {"STOP_MARKET", "TAKE_PROFIT_MARKET"} and self.draw.random() < 0.3:

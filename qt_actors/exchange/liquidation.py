@@ -34,6 +34,7 @@ from qt_actors.exchange.matching import Matching, sweep
 from qt_actors.exchange.quotes import Quote
 from qt_actors.exchange.state import Order, Position
 
+ONE: Final = Decimal(1)
 CALL_RATIO: Final = Decimal("0.8")
 """Maintenance margin / margin balance at which MARGIN_CALL is sent."""
 
@@ -210,15 +211,15 @@ class Liquidation:
             self._fill(order, core.mark(symbol), order.quantity, TAKER_FEE, "TRADE")
 
     def deleverage(self, symbol: str) -> None:
-        """Close the symbol's positions at the mark price as automatic deleveraging does, without a fee.
+        """Close the symbol's positions on the tick next to the mark price as auto-deleveraging does, without a fee.
 
         The closing orders are named `adl_autoclose-…`, execution type CALCULATED; what rests is fitted to the new
         position (er 4) and conditional orders stay, but those tied to the position.
         """
-        core = self._core
+        core, tick = self._core, self._core.rules_of(symbol).tick
         for position in core.held_of(symbol):
             order = self._order(position, abs(position.qty), "adl_autoclose", "LIMIT", "IOC")
-            order.price = core.mark(symbol)
+            order.price = max(ONE, (core.mark(symbol) / tick).to_integral_value()) * tick
             self._fill(order, order.price, order.quantity, ZERO)
             self._matching.fit_reduce_only(symbol, order.position_side)
         self._algos.settle(symbol)
