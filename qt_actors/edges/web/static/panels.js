@@ -140,6 +140,6 @@ export function gates(told) {
     el("p", { class: "verdict " + (made.verdict === "admitted" ? "up" : made.verdict === "denied" ? "warn" : "") }, made.sentence),
     el("p", {}, `Bar closed ${clock(made.close_time_ms + 1)}: ${made.verdict}${made.verdict === "denied" ? ` by ${made.gate}` : ""}${made.evaluations > 1 ? `, asked ${made.evaluations} times` : ""}`),
     el("p", { class: "soft" }, `${made.action} · confidence ${number(made.confidence)} · P(win) ${number(made.p_win)} · ${made.regime || DASH}`, el("br"), votes),
-    el("table", { class: "cards gates" }, el("thead", {}, el("tr", {}, ...["", "Gate", "Value", "Limit", ""].map(h => el("th", { class: "l" }, h)))), el("tbody", {}, ...made.gates.map(row))),
+    el("table", { class: "gates" }, el("thead", {}, el("tr", {}, ...["", "Gate", "Value", "Limit", ""].map(h => el("th", { class: "l" }, h)))), el("tbody", {}, ...made.gates.map(row))),
   ];
 }
