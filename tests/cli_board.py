@@ -116,15 +116,15 @@ def a_position():
     )
 
 
-def a_directive():
+def a_directive(*, allow=True, reason="all limits kept"):
     return policy.Directive(
         now_ms=NOW,
-        allow_trades=True,
-        allow_new_positions=True,
+        allow_trades=allow,
+        allow_new_positions=allow,
         leverage_multiplier=1.0,
         size_multiplier=1.0,
         risk_level="NORMAL",
-        reason="all limits kept",
+        reason=reason,
         daily_pnl_usd=Decimal("12.34"),
         daily_loss_limit_usd=Decimal(200),
         gross_notional_usd=Decimal(4959),

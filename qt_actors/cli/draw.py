@@ -32,6 +32,8 @@ TONES: Final = {
     "healthy": "bold green",
     "starting": "bold yellow",
     "degraded": "bold yellow",
+    "halted": "bold yellow",
+    "paused": "bold yellow",
     "active": "green",
     "admitted": "bold green",
     "hold": "dim",

@@ -26,8 +26,7 @@ def market_text(told: Json) -> str:
 def status(told: Json) -> RenderableType:
     """Return the first screen a user sees: what runs, whether it is well, what it holds, who votes."""
     head = Text.assemble(
-        ("Quantum Trader", "bold"),
-        f" {told.get('version', '')}  ",
+        (f"Quantum Trader {told.get('version', '')}".rstrip() + "  ", "bold"),
         (market_text(told), "bold cyan"),
         "  ",
         (told["status"] if told["running"] else "NOT RUNNING", TONES.get(told["status"], "bold red reverse")),
@@ -47,7 +46,9 @@ def status(told: Json) -> RenderableType:
         )
         lines.append(Text(f"{told['source']} · started {count(told['starts'], 'time')}", style="dim"))
     lines += [Text(f"  ! {reason}", style="yellow") for reason in told.get("reasons", ())]
-    return Group(*lines, Text(""), under(_money(told)), under(_models(told)))
+    quorum = _quorum(told)
+    votes = (_models(told),) if quorum is None else (_models(told), quorum)
+    return Group(*lines, Text(""), under(_money(told)), under(Group(*votes)))
 
 
 def _money(told: Json) -> Fitted:
@@ -58,13 +59,11 @@ def _money(told: Json) -> Fitted:
     rows = [
         ("Equity", usd(told["equity"]), f"available {usd(risk['available_usd'])}" if known else ""),
         ("Today", Text(usd(told["daily_pnl"], sign=True), tone(told["daily_pnl"])), limit),
-        ("Exposure", usd(risk.get("gross_notional_usd")), gross),
+        *((("Exposure", usd(risk["gross_notional_usd"]), gross),) if known else ()),
         ("Positions", told["active_positions"], ""),
     ]
     if told["running"]:
-        entries = told["entries"]
-        why = f"risk {risk.get('risk_level', 'unknown')} · {told['entries_reason']}"
-        rows.append(("Entries", Text(entries, "green" if entries == "allowed" else "yellow"), why))
+        rows.append(_entries(told["trading"], risk.get("risk_level", "not known")))
         seconds = told["unprotected_seconds"]
         rows.append(
             ("Unprotected", Text(f"{seconds:.1f} s", "red" if seconds else "green"), "since the start; must be 0")
@@ -77,6 +76,27 @@ def _money(told: Json) -> Fitted:
     return table("<", "", "<", rows=rows)
 
 
+def _entries(trading: Json, level: str) -> tuple[str, Text, str]:
+    """Return whether it enters; if not, since when and how it goes on: by whose word, the reasons above tell."""
+    state = trading["state"]
+    if state == "allowed":
+        return "Entries", Text(state, "green"), f"risk {level} · {trading['reason']}"
+    since = f"since {clock(trading['since_ms'], seconds=False)}" if trading["since_ms"] else ""
+    end = "until resumed" if state in {"halted", "paused"} else ""
+    return "Entries", Text(state, "bold yellow"), " · ".join(filter(None, (since, end)))
+
+
+def _quorum(told: Json) -> Text | None:
+    """Return how many models vote and must agree; None when nothing runs."""
+    if not told["running"]:
+        return None
+    models = told["models"]
+    text = f"{models['active']} of {count(models['meant'], 'model')} vote, {models['quorum']} must agree"
+    if models["active"] == models["meant"]:
+        return Text(text, "dim")
+    return Text(f"{text}; {models['quorum_of_all']} when all vote", "yellow")
+
+
 def _models(told: Json) -> Fitted:
     votes = {m["model"]: m["votes"] or {} for m in (told.get("ai") or {}).get("models", ())}
     rows = []
@@ -85,7 +105,8 @@ def _models(told: Json) -> Fitted:
         counts = [cast.get(k, "–") for k in ("buy", "sell", "hold", "abstained")]
         said = told.get("ai_reasons", {}).get(name, "")
         rows.append((NAMES.get(name, name), Text(state, TONES.get(state, "yellow")), *counts, said))
-    return table("<Model", "<State", "Buy", "Sell", "Hold", "No vote", "<Reason", rows=rows)
+    state = "<State" if told["running"] else "<Last state"
+    return table("<Model", state, "Buy", "Sell", "Hold", "No vote", "<Reason", rows=rows)
 
 
 def positions(told: Json) -> RenderableType:
@@ -177,7 +198,15 @@ def funnel(told: Json) -> RenderableType:
     for row in told["funnel"]:
         verdict = row["verdict"]
         bar = Text("█" * max(1, round(row["decisions"] / most * _BAR)), TONES.get(verdict, "cyan"))
-        rows.append((Text(verdict, TONES.get(verdict, "")), row["reason"], row["decisions"], bar, row["example"]))
+        rows.append(
+            (
+                Text(verdict, TONES.get(verdict, "")),
+                row["reason"].replace("_", " "),
+                row["decisions"],
+                bar,
+                row["example"],
+            )
+        )
     many, when = count(told["decisions"], "symbol"), clock(told["close_time_ms"] + 1)
     head = f"{many} at the bar closed {when}, {told['admitted']} admitted"
     hint = Text("Gate by gate: qt why SYMBOL", style="dim")

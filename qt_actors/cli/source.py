@@ -55,6 +55,7 @@ class Trader:
                 raise RefusedError(self._line(body, error)) from None
         except (OSError, HTTPException, ValueError) as error:  # ValueError: a host that no URL can name
             reason = getattr(error, "reason", error)
+            reason = getattr(reason, "strerror", None) or reason
             raise NotRunningError(f"no trader answers at {self.url} ({reason})") from None
         return self._object(body)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from qt_actors.edges.journal_queries import SqliteJournalReader
 
+WELL: Final = frozenset({"healthy", "starting", "halted", "paused"})
+"""Somebody's wish that nothing is entered is no illness."""
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a screen.")]
 
 
 def status(*, json: AsJson = False) -> None:
     """Show what runs, whether it is well, what it holds and who votes.
 
-    Exit code: 0 healthy or starting, 1 degraded, unhealthy or not running, 2 wrong usage.
+    Exit code: 0 healthy (also halted or paused by an operator) or starting, 1 degraded, unhealthy or not running,
+    2 wrong usage.
     """
     from qt_actors.cli import screens, stored  # noqa: PLC0415 # rich is slow to import, --help does not need it
 
@@ -37,7 +40,7 @@ def status(*, json: AsJson = False) -> None:
 
     told = _told(settings_or_exit(), live, stored.status)
     _out(told, screens.status, json=json, noted=False)
-    raise typer.Exit(0 if told["status"] in {"healthy", "starting"} else 1)
+    raise typer.Exit(0 if told["status"] in WELL else 1)
 
 
 def positions(*, json: AsJson = False) -> None:

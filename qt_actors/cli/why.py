@@ -11,7 +11,7 @@ from rich.text import Text
 
 from qt_actors.cli.draw import NAMES, TONES, clock, exact, hanging, number, price, share, table, usd
 from qt_actors.cli.source import Json
-from qt_actors.decisions.texts import count
+from qt_actors.decisions.texts import count, exited
 from qt_actors.edges.web.decision_views import sentence
 
 _SIDES = (("p_buy", "buy"), ("p_hold", "hold"), ("p_sell", "sell"))
@@ -145,9 +145,8 @@ def _trade(trade: Json) -> RenderableType:
         rest = f"stop {exact(trade['stop_price'])}, target {exact(trade['target_price'])}; {trade['phase']}"
     else:
         net = usd(float(trade["net_usd"]), sign=True) if trade["complete"] else "not known in full"
-        rest = (
-            f"closed {clock(trade['closed_ms'])} by {trade['exit_reason']} at {exact(trade['exit_price'])}, net {net}"
-        )
+        ended = f"closed {exited(trade['exit_reason'])} at {exact(trade['exit_price'])}"
+        rest = f"{ended} on {clock(trade['closed_ms'])}, net {net}"
     return hanging(Text("Trade", "dim"), Text(f"{size}, {rest}"))
 
 

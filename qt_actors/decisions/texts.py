@@ -40,6 +40,11 @@ def count(number: int, thing: str, things: str = "") -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
+def exited(reason: str) -> str:
+    """Return how a trade ended, to stand behind "closed"."""
+    return {"manual": "by hand", "external": "from outside"}.get(reason, f"by {reason}")
+
+
 def seconds(span_ms: int | None) -> str:
     """Return a time span in whole seconds."""
     return UNKNOWN if span_ms is None else f"{span_ms // 1000} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from qt_actors.decisions.texts import HELD, price
+from qt_actors.decisions.texts import HELD, exited, price
 from qt_actors.messages.positions import TradeClosed, TradeOpened, TradeState
 
 
@@ -68,8 +68,8 @@ def placed_line(trade: TradeState, trace: str) -> str:
 def closed_line(trade: TradeClosed) -> str:
     """Return the log line of a trade that is flat; funding may still be told, so the result is without it."""
     result = trade.realized_usd - trade.commission_usd
-    how = " then ".join(trade.exits) or trade.exit_reason
-    what = f"TRADE CLOSED {trade.symbol} {HELD[trade.side]} {price(trade.quantity)} by {how}"
+    how = " then ".join(map(exited, trade.exits)) or exited(trade.exit_reason)
+    what = f"TRADE CLOSED {trade.symbol} {HELD[trade.side]} {price(trade.quantity)} {how}"
     if not trade.complete:
         return f"{what}; its result is not known in full"
     return (

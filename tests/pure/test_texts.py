@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from qt_actors.decisions.texts import count, number, numbers_apart, percent, price, seconds, usd
+from qt_actors.decisions.texts import count, exited, number, numbers_apart, percent, price, seconds, usd
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,8 @@ from qt_actors.decisions.texts import count, number, numbers_apart, percent, pri
         (price(Decimal("87400.00")), "87,400"),
         (price(Decimal("0.00001230")), "0.0000123"),
         (price(Decimal("NaN")), "unknown"),
+        (exited("trail"), "by trail"),
+        (exited("manual"), "by hand"),
         (count(1, "position"), "1 position"),
         (count(0, "position"), "0 positions"),
         (count(1234, "loss", "losses"), "1,234 losses"),

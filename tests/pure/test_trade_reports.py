@@ -19,10 +19,10 @@ def test_an_order_placed_is_a_sell_at_prices_without_empty_digits():
 def test_a_closed_trade_says_that_its_result_is_before_funding():
     closed = a_result("BTCUSDT", "12.50", side="SELL", opened_ms=0, closed_ms=5_400_000, exits=("target", "trail"))
     assert closed_line(closed) == (
-        "TRADE CLOSED BTCUSDT SHORT 1 by target then trail @ 110: +12.00 USDT after fees, before funding, held 1.5 h"
+        "TRADE CLOSED BTCUSDT SHORT 1 by target then by trail @ 110: +12.00 USDT after fees, before funding, held 1.5 h"
     )
     unknown = msgspec.structs.replace(closed, complete=False)
-    assert closed_line(unknown).endswith("BTCUSDT SHORT 1 by target then trail; its result is not known in full")
+    assert closed_line(unknown).endswith("BTCUSDT SHORT 1 by target then by trail; its result is not known in full")
 
 
 def test_an_alert_names_what_is_held():

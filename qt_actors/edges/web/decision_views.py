@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from qt_actors.decisions.texts import HELD, UNKNOWN
+from qt_actors.decisions.texts import HELD, UNKNOWN, exited
 from qt_actors.ports import JournalReader
 
 Json = dict[str, Any]
@@ -59,10 +59,8 @@ def sentence(made: Json, trade: Json | None = None) -> str:
         return f"admitted, but given up: {trade['reason'] or 'no reason was told'}"
     if not trade["quantity"] or not float(trade["quantity"]):
         return f"admitted, entry under way ({trade['phase']})"
-    opened = f"entered {trade['side']}"
-    return (
-        f"{opened}, {trade['phase']}" if trade["closed_ms"] is None else f"{opened}, closed by {trade['exit_reason']}"
-    )
+    now = trade["phase"] if trade["closed_ms"] is None else f"closed {exited(trade['exit_reason'])}"
+    return f"entered {trade['side']}, {now}"
 
 
 def missed(gate: Json) -> str:

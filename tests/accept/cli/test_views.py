@@ -12,7 +12,19 @@ from rich.console import Console
 
 from qt_actors.cli import screens
 from qt_actors.messages import positions, signals, system
-from tests.cli_board import HOUR, NOW, a_position, a_result, a_trade, an_account, call, funding, make_healthy, measured
+from tests.cli_board import (
+    HOUR,
+    NOW,
+    a_directive,
+    a_position,
+    a_result,
+    a_trade,
+    an_account,
+    call,
+    funding,
+    make_healthy,
+    measured,
+)
 
 
 @pytest.mark.parametrize("words", [("status",), ("positions",), ("pnl",), ("why",), ("why", "BTCUSDT"), ("tree",)])
@@ -41,6 +53,38 @@ def test_status_of_an_unhealthy_trader_says_why_and_leaves_with_1(qt, board):
     got = qt("status")
     assert got.exit_code == 1
     assert "! journal: disk is full" in got.stdout
+
+
+@pytest.mark.parametrize("word", ["halted", "paused"])
+def test_status_of_a_trader_that_an_operator_stopped_says_by_whose_word_and_since_when(qt, board, word):
+    make_healthy(board)
+    state = system.GovernorState(
+        day="2023-11-14",
+        day_start_equity_usd=None,
+        losing_streak=0,
+        halted=word == "halted",
+        halt_reason="the news",
+        halted_ms=NOW,
+        paused=word == "paused",
+        pause_reason="the news",
+        paused_ms=NOW,
+        changed_ms=NOW,
+    )
+    board.show(state)
+    board.show(a_directive(allow=False, reason=f"{word}: the news"))
+    got = qt("status")
+    assert got.exit_code == 0
+    assert word in got.stdout.splitlines()[0]
+    (line,) = [line for line in got.stdout.splitlines() if line.strip().startswith("Entries")]
+    assert line.split() == f"Entries {word} since 2023-11-14 22:13 UTC · until resumed".split()
+    assert f"  ! {word}: the news" in got.stdout.splitlines()
+
+
+def test_status_says_when_fewer_models_must_agree(qt, board):
+    make_healthy(board)
+    assert "4 of 4 models vote, 3 must agree" in qt("status").stdout
+    board.show(signals.ModelStateChanged(model="nhits", state="missing", reason="no file"))
+    assert "3 of 4 models vote, 2 must agree; 3 when all vote" in qt("status").stdout
 
 
 def test_status_without_a_trader_tells_what_the_last_run_left_and_leaves_with_1(qt, journal):
