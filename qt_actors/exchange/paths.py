@@ -4,7 +4,8 @@ A candle says four prices and not their order. The rule here: open, then the ext
 other extreme, then the close; when both are equally far, a rising bar visits its low first and any other its high.
 The open is printed at the bar's first ms, the close at its last, the extremes at 15-40 % and 50-85 % of it. Between
 these vertices `detail - 1` further points may be walked: a bridge of random steps, never outside low and high, on the
-symbol's price grid. So every path touches its four prices exactly, and candles rebuilt from it equal the file's.
+symbol's price grid. So every path touches its four prices exactly, and candles rebuilt from it equal the file's. For
+orders the price walks from point to point (`way`).
 
 All chance is a hash of (symbol, bar, point): the same bar has the same path on every machine, in any company of
 symbols, after any restart. A bar whose four prices are equal is one point (its open).

@@ -20,7 +20,7 @@ from qt_actors.exchange.candle_files import (
     read_candles,
     symbol_of,
 )
-from qt_actors.exchange.candles import CLOSE, FIELDS, Candles, Grid, empty_grid, fill_estimates
+from qt_actors.exchange.candles import CLOSE, FIELDS, HIGH, LOW, OPEN, Candles, Grid, empty_grid, fill_estimates
 from qt_actors.exchange.hashes import symbol_key
 from qt_actors.exchange.intervals import HOUR_MS, INTERVAL_MS, name_of
 from qt_actors.exchange.paths import refine
@@ -104,12 +104,18 @@ class ReplayMarket:
         return _joined(found)
 
     def _split(self, row: int, candles: Candles, interval_ms: int) -> Candles:
-        """Bars of a coarser file as bars of the grid."""
+        """Bars of a coarser file as bars of the grid; inside such a bar each opens where the one before closed."""
         finer = name_of(self.interval_ms)
         if finer is None:
             raise MarketDataError(f"{self.name}: no kline interval is {self.interval_ms} ms long")
         detail = interval_ms // self.interval_ms // 2 + 1
-        return refine(self._keys[row], int(self.decimals[row]), candles, interval_ms, finer, detail, self.interval_ms)
+        fine = refine(self._keys[row], int(self.decimals[row]), candles, interval_ms, finer, detail, self.interval_ms)
+        data = fine.data
+        inner = np.flatnonzero(np.arange(fine.opens.size) % (interval_ms // self.interval_ms))
+        data[OPEN, inner] = data[CLOSE, inner - 1]
+        data[HIGH, inner] = np.maximum(data[HIGH, inner], data[OPEN, inner])
+        data[LOW, inner] = np.minimum(data[LOW, inner], data[OPEN, inner])
+        return fine
 
     def _survey(self, symbol: str) -> tuple[int, int]:
         """Check the symbol's files and fill in their ranges; its finest interval in ms and its price decimals."""

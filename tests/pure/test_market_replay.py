@@ -9,7 +9,17 @@ import polars as pl
 import pytest
 
 from qt_actors.exchange.candle_files import MarketDataError, read_candles, symbol_of
-from qt_actors.exchange.candles import CLOSE, OPEN, QUOTE_VOLUME, TAKER_VOLUME, TRADES, aggregate, row_candles
+from qt_actors.exchange.candles import (
+    CLOSE,
+    HIGH,
+    LOW,
+    OPEN,
+    QUOTE_VOLUME,
+    TAKER_VOLUME,
+    TRADES,
+    aggregate,
+    row_candles,
+)
 from qt_actors.exchange.config import ExchangeConfig, market_rules, rules_of, source_of
 from qt_actors.exchange.funding_rates import FundingCalendar, rate_of_move, read_settlements
 from qt_actors.exchange.replay import ReplayMarket, decimals_of
@@ -84,7 +94,12 @@ def test_files_of_a_coarser_interval_are_split_and_put_together_again_are_the_fi
     hourly.write_parquet(tmp_path / "B.parquet")
     market = ReplayMarket(tmp_path)
     assert market.interval_ms == BAR
-    made = aggregate(row_candles(market.read(START_MS, START_MS + 96 * BAR), 1), "1h")
+    split = row_candles(market.read(START_MS, START_MS + 96 * BAR), 1)
+    inner = np.flatnonzero(np.arange(96) % 4)
+    assert np.array_equal(split.data[OPEN, inner], split.data[CLOSE, inner - 1]), "no jump inside a bar of the file"
+    assert (split.data[OPEN, inner] <= split.data[HIGH, inner]).all()
+    assert (split.data[OPEN, inner] >= split.data[LOW, inner]).all()
+    made = aggregate(split, "1h")
     assert np.array_equal(made.data[: CLOSE + 1], hourly.select("open", "high", "low", "close").to_numpy().T)
     assert np.allclose(made.data[CLOSE + 1], hourly["volume"].to_numpy())
 
