@@ -113,5 +113,6 @@ def test_a_close_carries_the_operators_reason_to_the_trade_and_to_the_pause(site
     ],
 )
 def test_a_body_that_is_no_reason_is_refused_and_nobody_is_told(site, body):
-    assert post(site, "/api/control/halt", body, **JSON)[0] == 422
+    for query in ("", "?reason=drill"):
+        assert post(site, f"/api/control/halt{query}", body, **JSON)[0] == 422
     assert site.governor.told == []

@@ -48,14 +48,13 @@ BODY: Final = {
 
 
 async def reason_of(request: Request, reason: Reason = "") -> str:
-    """Return the operator's reason, from query or body; empty when none was given."""
+    """Return the operator's reason, the query's or else the body's; empty when none was given."""
     body = await request.body()
-    if reason or not body:
-        return reason.strip()
     try:
-        return msgspec.json.decode(body, type=answers.GivenReason).reason.strip()
+        given = msgspec.json.decode(body, type=answers.GivenReason).reason if body else ""
     except msgspec.DecodeError as error:
         raise HTTPException(422, f'body: {error}; allowed is {{"reason": "one line"}}') from error
+    return (reason or given).strip()
 
 
 Given = Annotated[str, Depends(reason_of)]
