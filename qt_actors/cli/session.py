@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -13,13 +11,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from config.settings import Settings
 from qt_actors.cli.heldout import held_out_ms, seen_text
 from qt_actors.cli.ownership import Asked, own
 from qt_actors.cli.readiness import holds_trades, without_quorum
+from qt_actors.cli.stopping import asked_to_stop
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
 from qt_actors.decisions.cover import cover_text
 from qt_actors.edges.journal import FILE_NAME, end_session, next_generation
@@ -41,7 +39,6 @@ ORDERS_TIMEOUT_S: Final = 1.5
 ACCOUNT_TIMEOUT_S: Final = 2.5
 """Together less than the whole stop may take."""
 READY_TIMEOUT_S: Final = 60.0
-SAME_WISH_S: Final = 2.0
 
 
 def run_session(settings: Settings, request: RunRequest) -> int:
@@ -86,15 +83,16 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         except StartError:
             _note_end(journal, generation, venue.clock.now_ms())
             raise
-        try:
-            runtime.start(tree)
-            code = _live(runtime, request, venue, started_s)
-        finally:
-            in_order = _stop(runtime, venue)
-            edges.close()
-            if in_order:
-                _note_end(journal, generation, venue.clock.now_ms())
-            _sum_up(journal)
+        with asked_to_stop() as stop:
+            try:
+                runtime.start(tree)
+                code = _live(runtime, request, venue, stop, started_s)
+            finally:
+                in_order = _stop(runtime, venue)
+                edges.close()
+                if in_order:
+                    _note_end(journal, generation, venue.clock.now_ms())
+                _sum_up(journal)
     return code
 
 
@@ -134,28 +132,26 @@ def _outside(settings: Settings, request: RunRequest, venue: Venue, held_ms: int
     )
 
 
-def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, started_s: float) -> int:
+def _live(runtime: ThreadRuntime, request: RunRequest, venue: Venue, stop: threading.Event, started_s: float) -> int:
     """Wait for a reason to stop."""
-    stop = threading.Event()
-    with _signals(stop):
-        if not runtime.wait_ready(READY_TIMEOUT_S):
-            LOG.error("the tree did not start: %s", runtime.failed.reason or f"not ready in {READY_TIMEOUT_S:.0f} s")
+    if not runtime.wait_ready(READY_TIMEOUT_S):
+        LOG.error("the tree did not start: %s", runtime.failed.reason or f"not ready in {READY_TIMEOUT_S:.0f} s")
+        return 1
+    LOG.info("all actors are up after %.1f s; Ctrl-C stops in order", time.monotonic() - started_s)
+    ends_s = None if request.duration_s is None else time.monotonic() + request.duration_s
+    while not stop.wait(0.2):
+        if runtime.failed.is_set():
+            LOG.error("beyond repair, entries are off: %s", runtime.failed.reason)
             return 1
-        LOG.info("all actors are up after %.1f s; Ctrl-C stops in order", time.monotonic() - started_s)
-        ends_s = None if request.duration_s is None else time.monotonic() + request.duration_s
-        while not stop.wait(0.2):
-            if runtime.failed.is_set():
-                LOG.error("beyond repair, entries are off: %s", runtime.failed.reason)
-                return 1
-            if ends_s is not None and time.monotonic() >= ends_s:
-                LOG.info("the asked-for %g s are over", request.duration_s)
-                return 0
-            if venue.account_now is not None and venue.account_now() != venue.account:
-                LOG.error("the exchange has another account now: it was started anew; start again to trade on it")
-                return 1
-            if venue.served is not None and venue.served.ended:
-                LOG.info("the replay has no candle left")
-                return 0
+        if ends_s is not None and time.monotonic() >= ends_s:
+            LOG.info("the asked-for %g s are over", request.duration_s)
+            return 0
+        if venue.account_now is not None and venue.account_now() != venue.account:
+            LOG.error("the exchange has another account now: it was started anew; start again to trade on it")
+            return 1
+        if venue.served is not None and venue.served.ended:
+            LOG.info("the replay has no candle left")
+            return 0
     return 0
 
 
@@ -266,26 +262,3 @@ def _sole_user(data_dir: Path) -> Iterator[None]:
             line = f"another qt run uses {data_dir}; stop it or give another QT_DATA_DIR"
             raise StartError(line) from None
         yield
-
-
-@contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM ask for an orderly stop; asking again later ends the process at once.
-
-    A process runner passes Ctrl-C on as a second signal right after the terminal's own: that one is the same wish.
-    """
-    asked_s: list[float] = []
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        now_s = time.monotonic()
-        if asked_s and now_s - asked_s[0] > SAME_WISH_S:
-            os._exit(128 + number)
-        asked_s.append(now_s)
-        stop.set()
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
