@@ -145,6 +145,13 @@ def test_the_description_names_these_shapes_and_every_shape_is_in_it(site):
     assert {"Held", "Trade", "Judged", "ModelVote", "Refusal"} <= set(schemas)
 
 
+def test_a_number_may_be_null_wherever_it_stands_because_what_is_none_leaves_so(site):
+    schemas = site.get("/openapi.json")["components"]["schemas"]
+    assert schemas["Signal"]["properties"]["edge_r"] == {"type": ["number", "null"]}
+    assert schemas["Held"]["properties"]["stop_price"] == {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    assert schemas["Held"]["properties"]["opened_ms"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+
+
 def test_the_description_says_how_each_path_refuses_and_that_control_needs_the_token(site):
     document = site.get("/openapi.json")
     said = {path: set(told["responses"]) for path, methods in document["paths"].items() for told in methods.values()}

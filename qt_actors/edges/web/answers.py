@@ -1,6 +1,6 @@
 """What every path answers, as types: the views are checked against them, the API's description is made from them.
 
-Times are ms UTC of the market's clock; ``_pct`` and shares are fractions; None = not known (yet), never zero.
+Times are ms UTC of the market's clock; ``_pct`` and shares are fractions; null = not known (yet), never zero.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class LiveSignals(TypedDict):
 
 
 class Held(TypedDict):
-    """One open position with what protects it on the exchange; what the executor knows of it is None when adopted."""
+    """One open position with what protects it on the exchange; what only the executor knows is null while it does not."""
 
     symbol: str
     side: Side
@@ -132,7 +132,7 @@ class Held(TypedDict):
 
 
 class Positions(TypedDict):
-    """Open positions, largest first; ``account_age_s`` real seconds since the account was read, None = never."""
+    """Open positions, largest first; ``account_age_s`` real seconds since the account was read, null = never."""
 
     now_ms: int
     account_age_s: float | None

@@ -54,6 +54,8 @@ def _schemas() -> Json:
 def _null_for_no_number(schema: Any) -> Any:
     """A number that is none (NaN, infinite) leaves as null, wherever it stands."""
     match schema:
+        case {"anyOf": [*parts]} if {"type": "null"} in parts:
+            return {**schema, "anyOf": [p if p.get("type") == "number" else _null_for_no_number(p) for p in parts]}
         case {"type": "number"}:
             return {**schema, "type": ["number", "null"]}
         case dict():

@@ -1,6 +1,6 @@
 """What the paths answer that read the journal, as types (the others: ``answers``).
 
-Times are ms UTC of the market's clock; ``_pct`` and shares are fractions; None = not known, never zero.
+Times are ms UTC of the market's clock; ``_pct`` and shares are fractions; null = not known, never zero.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import { clock, local, plural, span } from "./format.js";
 import { gates, limits, panels, positions, tiles } from "./panels.js";
 import { follow } from "./control.js";
 
-const PAUSE_MS = 2000, PATIENCE_MS = 5000, SLOW_EVERY = 3;
+const PAUSE_MS = 2000, PATIENCE_MS = 5000, SLOW_EVERY = 5;
 const contact = { at: Date.now(), lost: false };
 let round = 0;
 
