@@ -104,7 +104,7 @@ class LiveSignals(TypedDict):
 
 
 class Held(TypedDict):
-    """One open position with what protects it on the exchange; what only the executor knows is null while it does not."""
+    """One open position with what protects it on the exchange; null is what the executor does not know."""
 
     symbol: str
     side: Side
