@@ -48,6 +48,8 @@ class Findings(msgspec.Struct, frozen=True):
     """Trades open (or of doubted entry) in our book and flat, or turned round, on the exchange."""
     left: tuple[PositionVanished, ...] = ()
     """Trades ended in our book and flat on the exchange, whose stop is not known to be gone: nothing needs it now."""
+    leaving: frozenset[str] = frozenset()
+    """Symbols of such trades that ended after the snapshot was asked for."""
 
 
 def held_side(quantity: Decimal) -> Side:
@@ -120,6 +122,7 @@ def examine(
     }
     held = {p.symbol: p for p in snapshot.positions}
     mine = {s: t for s, t in settled.items() if (t.phase in OWNING and t.filled > t.exited) or _is_doubted(t)}
+    gone = {s: t for s, t in trades.items() if t.phase in ENDED and not is_over(t)}
     same = {s: t for s, t in mine.items() if s in held and held_side(held[s].quantity) == t.side}
     unprotected: list[ProtectPosition] = []
     unknown: list[ProtectPosition] = []
@@ -144,12 +147,15 @@ def examine(
         ),
         orphans=_orphans(snapshot, trades, frozenset(held)),
         vanished=tuple(PositionVanished(symbol=s) for s in mine if s not in same),
-        left=tuple(
-            PositionVanished(symbol=s)
-            for s, t in trades.items()
-            if t.phase in ENDED and not is_over(t) and t.changed_ms <= asked_ms and s not in held
-        ),
+        left=tuple(PositionVanished(symbol=s) for s, t in gone.items() if t.changed_ms <= asked_ms and s not in held),
+        leaving=frozenset(s for s, t in gone.items() if t.changed_ms > asked_ms),
     )
+
+
+def newly_bare(snapshot: AccountSnapshot, found: Findings, looked_ms: int | None) -> tuple[ProtectPosition, ...]:
+    """Return the bare positions outside our book that have changed since the last look: no echo of what was then."""
+    changed = {p.symbol for p in snapshot.positions if looked_ms is not None and p.updated_ms > looked_ms}
+    return tuple(f for f in found.unprotected if f.adopted and f.symbol in changed)
 
 
 def _is_doubted(trade: TradeState) -> bool:

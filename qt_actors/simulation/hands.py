@@ -20,14 +20,13 @@ class Hands:
         world: with the account.
 
     Attributes:
-        touched: virtual µs of the last interference, by symbol; added: of the last addition to a position.
+        touched: virtual µs of the last interference, by symbol.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._numbers = itertools.count(1)
         self.touched: dict[str, int] = {}
-        self.added: dict[str, int] = {}
 
     def expire_stop(self, chance: random.Random) -> bool:
         """The exchange ends one stop by itself."""
@@ -53,10 +52,7 @@ class Hands:
     def add(self, chance: random.Random) -> bool:
         """Somebody adds to a position."""
         position = self._one(truth_of(self._world), chance)
-        if position is None:
-            return False
-        self.added[position.symbol] = self._world.now_us
-        return self._trade(position, chance.choice((Decimal("0.5"), Decimal(1))), adds=True)
+        return position is not None and self._trade(position, chance.choice((Decimal("0.5"), Decimal(1))), adds=True)
 
     def cut(self, chance: random.Random) -> bool:
         """Somebody closes a position, in part or whole, or turns it round."""

@@ -52,8 +52,6 @@ class Bare(msgspec.Struct, kw_only=True):
     """A position without its whole stop, now."""
 
     why: str
-    counts: bool
-    """Whether the trader can know all of it: what somebody adds is seen with the next snapshot only."""
     fair_ms: float = 0.0
 
 
@@ -65,7 +63,7 @@ class Referee:
 
     Attributes:
         violations: what did not hold; bare_ms: how long positions lacked a stop in all, longest first by cause.
-        known_bare_ms: likewise, in this life of the trader and as far as it can have known.
+        known_bare_ms: likewise, in this life of the trader.
     """
 
     def __init__(
@@ -130,7 +128,7 @@ class Referee:
         hindered = not self.alive() or self._weather.active(*HINDERS)
         for symbol, bare in self._bare.items():
             self.bare_ms += passed_ms
-            self.known_bare_ms += passed_ms if bare.counts and self.alive() else 0.0
+            self.known_bare_ms += passed_ms if self.alive() else 0.0
             if hindered:
                 continue
             bare.fair_ms += passed_ms
@@ -160,15 +158,13 @@ class Referee:
             elif symbol not in self._bare:
                 touched = self._hands.touched.get(symbol)
                 caused = touched is not None and world.now_us - touched <= TOUCH_MS * 1000
-                added = world.now_us - self._hands.added.get(symbol, -(10**12)) <= TOUCH_MS * 1000
-                self._bare[symbol] = Bare(why="somebody else" if caused else "nobody else", counts=not added)
+                self._bare[symbol] = Bare(why="somebody else" if caused else "nobody else")
                 if not caused:
                     what = f"{symbol} {position.quantity}: {missing} without a stop, and nobody else did it"
                     self.fail("protection", what)
 
     def _end(self, symbol: str) -> None:
-        bare = self._bare.pop(symbol, None)
-        if bare is not None and bare.counts:
+        if self._bare.pop(symbol, None) is not None:
             self.known_bare_ms = max(0.0, self.known_bare_ms - COUNT_SLACK_MS)
 
     def _carried_out(self, request: Request, reply: Any) -> None:

@@ -4,8 +4,9 @@ Owns: what the last snapshot showed, the time spent unprotected, the newest sign
 Hears: account snapshots (every 10 s and on request), changes of trades, signals.
 Says: ``ProtectPosition``, ``PositionVanished``, ``PositionResized``, ``RearmTrade``, ``CancelOrphan``,
 ``ClosePosition`` to the executor; measurements; alerts.
-Never: places an order; acts on a mismatch that a second snapshot does not confirm (a trade ended by its fills needs one
-only), or before the executor has told all its trades.
+Never: places an order; acts before the executor has told all its trades, or on a mismatch that a second snapshot does
+not confirm. One is enough for the stop of a trade that its fills have ended, and for a position outside our book that
+is bare and has changed since the last look.
 On restart: forgets its findings; the next two snapshots tell them again. Trades are told again by the executor.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -20,9 +22,9 @@ from config.settings import Settings
 from qt_actors.decisions import coverage
 from qt_actors.decisions.alerts import alert_text, result_steps
 from qt_actors.decisions.exits import mind_changed, policy_exit
-from qt_actors.decisions.protection import Findings, examine
+from qt_actors.decisions.protection import Findings, examine, newly_bare
 from qt_actors.decisions.trade_state import ENDED
-from qt_actors.kernel import Actor
+from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages.positions import (
     AccountSnapshot,
     CancelOrphan,
@@ -43,6 +45,8 @@ from qt_actors.messages.system import IncidentSeen
 from qt_actors.ports import Mailbox
 
 LOG = logging.getLogger("qt.positions")
+LOOK_AGAIN_REAL_MS: Final = 1_000
+"""After a snapshot too old for what it shows: clocks differ, an order is under way."""
 Correction = ProtectPosition | PositionVanished | PositionResized | RearmTrade | CancelOrphan
 
 
@@ -73,12 +77,14 @@ class PositionMonitor(Actor):
         self._book_known = False
         self._signals: dict[str, Signal] = {}
         self._found: dict[str, str] = {}
-        """What the last snapshot that could judge showed to be corrected, with its symbol."""
+        """What the last snapshot that could judge showed to be corrected and nobody was told, with its symbol."""
         self._covers: dict[str, coverage.Cover] = {}
         self._steps: dict[str, int] = {}
         """Decision → how far its result has been told."""
         self._flipped: set[tuple[str, int]] = set()
         self._unprotected_ms = 0
+        self._looked_ms: int | None = None
+        """Exchange time at which the last snapshot was asked for."""
 
     def handle(self, message: object) -> None:
         """One case a message."""
@@ -96,6 +102,8 @@ class PositionMonitor(Actor):
                     self._measured(spent_ms, trade.changed_ms)
             case TradesRecovered():
                 self._book_known = True
+            case TimerFired(key="look"):
+                self._wiring.account.tell(SnapshotRequested(reason="to judge what could not be judged yet"))
             case Signals(signals=signals):
                 self._signals = {s.symbol: s for s in signals}
                 self._rethink()
@@ -108,19 +116,25 @@ class PositionMonitor(Actor):
         return {"unprotected": len(bare), "unprotected_s": self._unprotected_ms / 1000}
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
-        """Order what two snapshots in a row show to be wrong; ask for the second one at once."""
+        """Order what two snapshots in a row show to be wrong, or one for certain; ask for the second one at once."""
         if not self._book_known:
             return
         found = examine(snapshot, self._trades, self._wiring.patience_ms, self._wiring.stop_patience_ms)
         keys = {key: correction for correction in _corrections(found) if (key := _key(correction))}
         for flat in found.left:
             self._wiring.executor.tell(flat)
-        for key, correction in keys.items():
-            if key in self._found and correction.symbol not in found.waiting:
-                self._wiring.executor.tell(correction)
-        fresh = [correction for key, correction in keys.items() if key not in self._found]
+        new = newly_bare(snapshot, found, self._looked_ms)
+        self._looked_ms = snapshot.requested_ms
+        confirmed = {key: correction for key, correction in keys.items() if key in self._found or correction in new}
+        told = {key: correction for key, correction in confirmed.items() if correction.symbol not in found.waiting}
+        for correction in told.values():
+            self._wiring.executor.tell(correction)
+        fresh = [correction for key, correction in keys.items() if key not in self._found and key not in told]
         kept = {key: symbol for key, symbol in self._found.items() if symbol in found.unsettled}
-        self._found = kept | {key: correction.symbol for key, correction in keys.items()}
+        kept |= {key: correction.symbol for key, correction in keys.items()}
+        self._found = {key: symbol for key, symbol in kept.items() if key not in told}
+        if len(told) < len(confirmed) or found.leaving:
+            self.timer("look", LOOK_AGAIN_REAL_MS, real=True)
         if any(isinstance(f, PositionVanished | PositionResized) for f in fresh):
             self._wiring.account.tell(LedgerSyncRequested(reason="to explain a mismatch by its fills"))
         if fresh:

@@ -24,7 +24,7 @@ from qt_actors.messages.positions import (
 from qt_actors.messages.requests import LedgerSyncRequested
 from qt_actors.messages.signals import Signals
 from qt_actors.messages.system import IncidentSeen
-from qt_actors.trading.position_monitor import PositionMonitor, PositionMonitorWiring
+from qt_actors.trading.position_monitor import LOOK_AGAIN_REAL_MS, PositionMonitor, PositionMonitorWiring
 from tests.builders import CLOSE_MS, NOW, a_plan, a_position, a_signal, a_snapshot, a_stop
 
 PATH = "root/position-monitor"
@@ -212,6 +212,40 @@ def test_the_stop_that_a_trade_left_goes_with_the_first_snapshot_after_its_end_t
     assert house.executor.heard == ()
     house.tell(later(a_snapshot(positions=()), 100))
     assert house.executor.heard == (PositionVanished(symbol="BTCUSDT"),)
+
+
+def test_a_stranger_that_has_come_bare_since_the_last_look_is_protected_at_the_first(house):
+    house.tell(a_snapshot(positions=(), conditionals=()))
+    came = a_position(quantity=D("-0.004"), liquidation_price=D(140_000), updated_ms=NOW + 2_000)
+    house.tell(later(a_snapshot(positions=(came,), conditionals=()), 1_500))
+    (found,) = house.executor.heard
+    assert (type(found), found.quantity, found.adopted) == (ProtectPosition, D("-0.004"), True)
+
+
+def test_a_stranger_that_was_there_before_the_last_look_waits_for_a_second_one(house):
+    house.tell(a_snapshot(positions=(), conditionals=()))
+    house.tell(later(a_snapshot(conditionals=()), 1_500))
+    assert house.executor.heard == ()
+
+
+def test_what_was_put_right_proves_nothing_for_the_next_time_and_a_second_look_is_asked_for_again(house):
+    bare = a_snapshot(conditionals=())
+    house.tell(bare, later(bare, 300))
+    assert [type(m) for m in house.executor.heard] == [ProtectPosition]
+    house.hold(adopted=True, phase="closed", exited=D("0.010"), changed_ms=NOW + 20_000)
+    asked = len(house.account.heard)
+    house.tell(later(bare, 18_990))  # asked for just before its end: too old to be acted upon
+    assert SnapshotRequested in [type(m) for m in house.account.heard[asked:]]
+    house.tell(later(bare, 19_400))
+    assert [type(m) for m in house.executor.heard] == [ProtectPosition, ProtectPosition]
+
+
+def test_what_a_snapshot_was_too_old_to_judge_is_looked_at_again_after_a_second(house):
+    house.hold(phase="closed", exited=D("0.010"), changed_ms=NOW + 5_000)
+    house.tell(a_snapshot(positions=()))
+    assert (house.account.heard, house.executor.heard) == ((), ())
+    house.runtime.run_for(LOOK_AGAIN_REAL_MS)
+    assert [type(m) for m in house.account.heard] == [SnapshotRequested]
 
 
 def test_an_orphan_of_ours_is_to_be_cancelled_when_two_snapshots_agree(house):
