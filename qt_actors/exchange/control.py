@@ -6,10 +6,11 @@
     POST /qt/speed?value=60         exchange ms a real ms; 1,000,000 is as fast as the machine can
     POST /qt/seek?to=MS             go to a moment, ms UTC; time runs on, or stands still, as before
 
-Each answers what `/qt/clock` would, when it is there. Forward, seek and step are time that passes: every price point,
-candle, fill, funding settlement and liquidation on the way happens and is told. Back, the market starts over at that
-moment, its streams stay subscribed; the account must be flat and without open orders (else -4067 or -4068, the
-codes of a changed position mode), keeps its wallet, and its history keeps its times.
+Each answers what `/qt/clock` would, when it is there. Forward, seek and step are time that passes, at most a million
+bars of it at once: every price point, candle, fill, funding settlement and liquidation on the way happens and is told.
+They take their turns; a pause ends them where they are, and the clock is told at any time. Back, the market starts
+over at that moment, its streams stay subscribed; the account must be flat and without open orders (else -4067 or
+-4068, the codes of a changed position mode), keeps its wallet, and its history keeps its times.
 """
 
 from __future__ import annotations
@@ -47,11 +48,20 @@ class Control:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._turn = asyncio.Lock()
+        self._cuts = 0  # pauses that wait for their turn
+
+    def cut(self) -> None:
+        """End the walk under way, and those that wait for their turn, where they are."""
+        self._cuts += 1
 
     async def serve(self, request: web.Request) -> web.Response:
         """Answer one request; what cannot be done is refused with a code and HTTP 400."""
         if request.method != PATHS[request.path]:
             return _json({"code": -5000, "msg": f"Path {request.path}, Method {request.method} is invalid"}, 404)
+        if request.path == "/qt/clock":
+            return _json(self.clock())
+        if request.path == "/qt/pause":
+            self.cut()
         try:
             async with self._turn:
                 await self._act(request.path, request.query)
@@ -62,6 +72,7 @@ class Control:
     async def _act(self, path: str, params: Mapping[str, Any]) -> None:
         exchange, clock = self._exchange, self._exchange.clock
         if path == "/qt/pause":
+            self._cuts -= 1
             exchange.catch_up()
             clock.pause()
             exchange.commit()
@@ -69,7 +80,9 @@ class Control:
             clock.resume()
         elif path == "/qt/speed":
             speed = decimal(params, "value")
-            if speed is None or not 0 < speed <= SPEED_MAX:
+            if speed is None:
+                raise refusal(-1102, "value")
+            if not 0 < speed <= SPEED_MAX:
                 raise refusal(-1130, "value")
             exchange.catch_up()
             clock.run_at(float(speed))
@@ -95,7 +108,8 @@ class Control:
         if to_ms is None:
             raise refusal(-1102, "to")
         first, end = exchange.span()
-        if not first < to_ms < end:
+        furthest = exchange.market.now_ms + BARS_MAX * exchange.market.interval_ms
+        if not first < to_ms < min(end, furthest):
             raise refusal(-1130, "to")
         stood = exchange.clock.paused
         exchange.clock.pause()
@@ -108,9 +122,9 @@ class Control:
                 exchange.clock.resume()
 
     async def _walk(self, to_ms: int) -> None:
-        """Walk the market there in slices, others being served between them."""
+        """Walk the market there in slices, others being served between them; a pause cuts it short."""
         exchange = self._exchange
-        while exchange.market.now_ms < to_ms and not exchange.ended:
+        while exchange.market.now_ms < to_ms and not exchange.ended and not self._cuts:
             exchange.walk(min(to_ms, exchange.market.now_ms + SLICE_BARS * exchange.market.interval_ms))
             exchange.commit()
             await asyncio.sleep(0)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+UNKNOWN_503: Final = "Unknown error, please check your request or try again later."
+"""HTTP 503 with this and no code: nobody knows whether the request was carried out."""
+UNAVAILABLE_503: Final = "Service Unavailable."
+"""HTTP 503 with this and no code: failed, not carried out."""
 MESSAGES: Final[dict[int, str]] = {
     -1023: "Start time is greater than end time.",
     -1100: "Illegal characters found in parameter '{0}'; legal range is '{1}'.",

@@ -72,6 +72,15 @@ class Exchange:
         known = {} if config.funding is None else read_settlements(Path(config.funding), self._source.symbols)
         self._calendar = FundingCalendar(self._source.symbols, known)
         self._file = None if config.state_path is None else StateFile(Path(config.state_path), self._source.identity)
+        try:
+            self._begin(clock_of)
+        except BaseException:
+            if self._file is not None:
+                self._file.close()
+            raise
+
+    def _begin(self, clock_of: Callable[[int, float], ExchangeClock]) -> None:
+        config = self.config
         loaded = None if self._file is None else self._file.load()
         self.account = (loaded[0].account if loaded is not None else "") or secrets.token_hex(8)
         start = config.start_ms if config.start_ms is not None else self._source.default_start_ms
@@ -94,7 +103,7 @@ class Exchange:
         self.clock = clock_of(self.market.now_ms, config.speed)
         if config.paused:
             self.clock.pause()
-        self.listen_keys = ListenKeys(self.clock.real_ms)
+        self.listen_keys = ListenKeys(self.clock.real_ms, "" if loaded is None else loaded[0].listen_key)
         self.stands = False
         self.desk = Desk(self.clock, config.faults)
         self.frames = Frames(self.desk, self.clock)
@@ -203,7 +212,13 @@ class Exchange:
             self.clock.hold(self.market.now_ms)
 
     def catch_up(self) -> None:
-        """Walk to the clock's now unless that would take long; then the market's own moment counts."""
+        """Walk to the clock's now unless that would take long; then the market's own moment counts.
+
+        Raises:
+            OSError: something that happened could not be saved yet; nothing else happens before it is.
+        """
+        if self._file is not None and self._file.torn:
+            self.commit()
         if not self.stands and self.lag_ms() < LAG_MAX_MS:
             self.step()
 
@@ -212,6 +227,7 @@ class Exchange:
 
         Raises:
             ExchangeError: the engine refused.
+            OSError: the disk refuses to keep it; it happened, and is told once it is saved.
         """
         self.catch_up()
         before = self.engine.revision
@@ -244,8 +260,14 @@ class Exchange:
     # ---- saving and telling --------------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Save what changed, then let everything leave."""
+        """Save what changed, then let everything leave.
+
+        Raises:
+            OSError: the disk refuses; then nothing leaves before a snapshot holds what the log lacks.
+        """
         if self._file is not None:
+            if self._file.torn or self.listen_keys.key != self._saved_key:
+                self.snapshot()
             aged = self.clock.real_ms() - self._logged_real_ms >= TIME_SAVED_EVERY_MS
             if self.engine.revision != self._logged_revision or (aged and self.market.now_ms != self._logged_now_ms):
                 self._logged("", {})
@@ -266,6 +288,7 @@ class Exchange:
         self._logged_real_ms = began
         if self._file is None:
             return
+        key = self.listen_keys.key
         self._file.store(
             Snapshot(
                 number=0,
@@ -276,20 +299,30 @@ class Exchange:
                 detail=self.market.detail,
                 carry=self.market.carry(),
                 engine=self.engine.save(),
+                listen_key=key,
             )
         )
+        self._saved_key = key
         now = self.clock.real_ms()
         self._snapshot_due_ms = now + max(SNAPSHOT_EVERY_MS, 100 * (now - began))
 
     def close(self) -> None:
-        """Save and let the state file go."""
-        self.commit()
-        self.snapshot()
-        if self._file is not None:
-            self._file.close()
+        """Save and let the state file go; what happens from here on is kept by nobody.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        file = self._file
+        try:
+            self.commit()
+            self.snapshot()
+        finally:
+            self._file = None
+            if file is not None:
+                file.close()
 
     def _logged(self, method: str, params: dict[str, str]) -> None:
-        if self._file is not None:
+        if self._file is not None and not self._file.torn:
             self._file.append(Entry(self.market.now_ms, method, params))
             self._logged_revision, self._logged_now_ms = self.engine.revision, self.market.now_ms
             self._logged_real_ms = self.clock.real_ms()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KLINES: Final = ("kline", "continuousKline")
 FORCED: Final = ("forceOrder", "!forceOrder@arr")
+CONTRACTS: Final = "!contractInfo"
 LIQUIDATION_IDS: Final = ("autoclose-", "adl_autoclose")
 _SIMPLE: Final = {
     "bookTicker": stream_frames.book_ticker,
@@ -206,7 +207,7 @@ class Hub:
 
     def contract_changed(self, row: int, status: str) -> None:
         """Tell that a symbol was listed or delisted."""
-        topic = self._groups.get(("!contractInfo", ""), {}).get(ALL_ROWS)
+        topic = self._groups.get((CONTRACTS, ""), {}).get(ALL_ROWS)
         if topic is not None:
             self._publish(topic, stream_frames.contract_info(self._market, row, status))
 
@@ -244,6 +245,8 @@ class Hub:
 
     def _send_group(self, key: tuple[str, str], group: dict[int, Topic]) -> None:
         kind, argument = key
+        if kind == CONTRACTS:  # told when something happens
+            return
         if kind in FORCED:
             self._send_forced(kind, group)
             return

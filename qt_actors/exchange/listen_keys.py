@@ -20,12 +20,18 @@ class ListenKeys:
 
     Args:
         real_ms: reads a monotonic clock.
+        key: one to begin with, which has its 60 minutes from now; empty for none.
     """
 
-    def __init__(self, real_ms: Callable[[], float]) -> None:
+    def __init__(self, real_ms: Callable[[], float], key: str = "") -> None:
         self._real_ms = real_ms
-        self._key = ""
-        self._until_ms = 0.0
+        self._key = key
+        self._until_ms = real_ms() + LIFETIME_MS
+
+    @property
+    def key(self) -> str:
+        """The key given last, empty when it was deleted or has been seen to run out."""
+        return self._key
 
     def create(self) -> str:
         """The live key, extended, or a new one of 64 characters."""

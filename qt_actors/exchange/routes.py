@@ -112,7 +112,9 @@ def _trading_schedule(exchange: Exchange, _params: Params) -> dict[str, Any]:
 
 
 def _create_key(exchange: Exchange, _params: Params) -> dict[str, str]:
-    return {"listenKey": exchange.listen_keys.create()}
+    key = exchange.listen_keys.create()
+    exchange.commit()
+    return {"listenKey": key}
 
 
 def _extend_key(exchange: Exchange, _params: Params) -> dict[str, str]:
@@ -123,7 +125,7 @@ def _delete_key(exchange: Exchange, _params: Params) -> dict[str, Any]:
     key = exchange.listen_keys.delete()
     if key is not None:
         exchange.hub.expire(key, exchange.clock.now_ms())
-        exchange.hub.flush()
+    exchange.commit()
     return {}
 
 

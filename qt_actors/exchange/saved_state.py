@@ -4,11 +4,15 @@ The engine and the market are deterministic, so the log holds only what came fro
 their moment) and how far time had come. A change is appended before any client hears of it: some ten microseconds,
 however long the account's history. The snapshot is replaced as a whole (written beside, renamed) every so often, and
 the log begins anew; a log that names another snapshot, or breaks off in the middle of a record, counts as far as it is
-whole. Nothing is flushed to the medium: the state survives its process, not a power cut in the same second.
+whole. Nothing is flushed to the medium: the state survives its process, not a power cut in the same second. One
+process at a time keeps a state: it holds the lock of `<name>.lock`.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import struct
 from typing import IO, TYPE_CHECKING, Final, TypeVar
 
@@ -37,6 +41,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         seed, detail: how its price paths were walked.
         carry: the market's own state (`Market.carry`).
         engine: the engine's own bytes.
+        listen_key: the account's live listen key, empty without one.
     """
 
     version: int = VERSION
@@ -48,6 +53,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     detail: int
     carry: bytes
     engine: bytes
+    listen_key: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -83,7 +89,11 @@ class StateFile:
         market: identity of the market; a snapshot of another one is refused.
 
     Raises:
-        MarketDataError: the folder does not exist.
+        MarketDataError: the folder does not exist or cannot be written, or another process keeps a state there.
+
+    Attributes:
+        torn: whether the log lacks something, so that only a new snapshot holds everything.
+        log_bytes: length of the log.
     """
 
     def __init__(self, path: Path, market: str) -> None:
@@ -91,12 +101,14 @@ class StateFile:
             raise MarketDataError(
                 f"{path}: the folder {path.parent} does not exist; make it or name another state file"
             )
+        self._lock = _locked(path)
         self._path = path
         self._log_path = path.with_name(path.name + ".log")
         self._market = market
         self._number = 0
         self._log: IO[bytes] | None = None
         self.log_bytes = 0
+        self.torn = False
 
     def load(self) -> tuple[Snapshot, list[Entry]] | None:
         """The snapshot and what happened since; None when there is none.
@@ -128,22 +140,39 @@ class StateFile:
         except OSError:
             beside.unlink(missing_ok=True)
             raise
-        self.close()
+        self.torn = True
+        self._close_log()
         beside.replace(self._path)
         self._number += 1
         self._log = self._log_path.open("wb", buffering=0)
-        self._log.write(_LENGTH.pack(self._number))
-        self.log_bytes = 0
+        self._write(_LENGTH.pack(self._number))
+        self.log_bytes, self.torn = 0, False
 
     def append(self, entry: Entry) -> None:
-        """Add to the log; call `store` first."""
-        if self._log is not None:
-            encoded = msgspec.msgpack.encode(entry)
-            self._log.write(_LENGTH.pack(len(encoded)) + encoded)
-            self.log_bytes += len(encoded)
+        """Add to the log; call `store` first, and again once an entry could not be added.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        encoded = msgspec.msgpack.encode(entry)
+        torn, self.torn = self.torn, True
+        self._write(_LENGTH.pack(len(encoded)) + encoded)
+        self.torn = torn
+        self.log_bytes += len(encoded)
+
+    def _write(self, record: bytes) -> None:
+        """All of it, or an error: a full disk takes a part and says nothing."""
+        if self._log is None or self._log.write(record) != len(record):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._log_path))
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log and let another process have the state."""
+        self._close_log()
+        if not self._lock.closed:
+            _lock_path(self._path).unlink(missing_ok=True)
+            self._lock.close()
+
+    def _close_log(self) -> None:
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -164,6 +193,30 @@ class StateFile:
             except msgspec.MsgspecError:
                 return  # broken off when the process was killed: nobody had heard of it yet
             place += _LENGTH.size + size
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The lock of a state file, held as long as it is open; the system lets go of it with the process."""
+    lock = _lock_path(path)
+    while True:
+        try:
+            held = lock.open("ab")
+        except OSError as reason:
+            raise MarketDataError(f"{lock}: cannot be written: {reason.strerror}") from reason
+        try:
+            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as reason:
+            held.close()
+            raise MarketDataError(
+                f"{path}: another exchange keeps its account there; stop it, or name another state file"
+            ) from reason
+        if lock.exists() and os.path.samestat(lock.stat(), os.fstat(held.fileno())):
+            return held
+        held.close()  # its last holder took it away meanwhile
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def _read(path: Path) -> bytes | None:

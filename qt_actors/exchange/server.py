@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 from qt_actors.exchange import ws_api
 from qt_actors.exchange.candle_files import MarketDataError
@@ -26,7 +27,7 @@ from qt_actors.exchange.faults.control import serve_faults
 from qt_actors.exchange.faults.moments import tick as faults_tick
 from qt_actors.exchange.faults.requests import answer_under_faults
 from qt_actors.exchange.limits import Limits
-from qt_actors.exchange.rest import BODY_BYTES_MAX, serve_rest
+from qt_actors.exchange.rest import BODY_BYTES_MAX, refused_unavailable, serve_rest
 from qt_actors.exchange.streams import is_stream_path, serve_stream
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ STOP_TIMEOUT_S: Final = 5.0
 
 
 def _http_log() -> logging.Logger:
-    """The HTTP layer's log, without a trace for every client that speaks no HTTP: it has been answered 400."""
+    """The HTTP layer's log, without a trace for every client whose HTTP is broken: it has been answered 400."""
     http_log = logging.getLogger(f"{__name__}.http")
     http_log.addFilter(_is_ours)
     return http_log
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], (HttpProcessingError, RequestPayloadError)))
 
 
 class ExchangeServer:
@@ -72,6 +73,7 @@ class ExchangeServer:
             config.orders_ten_seconds_max,
         )
         self._control = Control(self.exchange)
+        self._stopping = False
         self._runner: web.AppRunner | None = None
         self._mover: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -101,6 +103,8 @@ class ExchangeServer:
 
     async def stop(self) -> None:
         """Save, tell the clients (close 1001) and stop listening."""
+        self._stopping = True
+        self._control.cut()
         tasks = [task for task in (self._mover, self._reading) if task is not None]
         for task in tasks:
             task.cancel()
@@ -126,6 +130,8 @@ class ExchangeServer:
             self.exchange.clock.resume()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self._stopping:  # the account is saved already
+            return refused_unavailable()
         if request.path == FAULTS_PATH:
             return await serve_faults(request, self.exchange.desk)
         if request.path in CONTROL_PATHS:
@@ -158,6 +164,7 @@ class ExchangeServer:
 
     async def _tick(self) -> None:
         exchange = self.exchange
+        exchange.commit()  # what could not be saved before: time waits for it
         while not exchange.step(SLICE_BARS * exchange.market.interval_ms):
             exchange.hub.tick(exchange.clock.real_ms())
             exchange.commit()

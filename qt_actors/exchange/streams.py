@@ -144,7 +144,8 @@ def control_reply(data: str | bytes, client: Subscriber, exchange: Exchange) -> 
     if not isinstance(request, dict):
         return _error(None, 2, "Invalid request: request must be a JSON object")
     number, method, names = request.get("id"), request.get("method"), request.get("params", [])
-    if number is not None and (isinstance(number, bool) or not isinstance(number, (int, str))):
+    unsigned = isinstance(number, int) and not isinstance(number, bool) and number >= 0
+    if not (number is None or unsigned or isinstance(number, str)):
         return _error(None, 2, "Invalid request: request ID must be an unsigned integer")
     if method in {"SUBSCRIBE", "UNSUBSCRIBE"}:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -152,8 +153,8 @@ def control_reply(data: str | bytes, client: Subscriber, exchange: Exchange) -> 
         return _subscribe(client, exchange, number, names, add=method == "SUBSCRIBE")
     if method == "LIST_SUBSCRIPTIONS":
         return {"result": list(client.streams), "id": number}
-    if method == "SET_PROPERTY" and isinstance(names, list) and len(names) == 2 and names[0] == "combined":
-        client.combined = names[1] is True
+    if method == "SET_PROPERTY" and names in (["combined", True], ["combined", False]) and isinstance(names[1], bool):
+        client.combined = names[1]
         return {"result": None, "id": number}
     if method == "GET_PROPERTY" and names == ["combined"]:
         return {"result": client.combined, "id": number}

@@ -21,7 +21,7 @@ import orjson
 from aiohttp import WSMsgType, web
 from Crypto.PublicKey import ECC
 
-from qt_actors.exchange.errors import ExchangeError, refusal
+from qt_actors.exchange.errors import UNKNOWN_503, ExchangeError, refusal
 from qt_actors.exchange.faults.api import reply_under_faults
 from qt_actors.exchange.gate import admit
 from qt_actors.exchange.routes import ROUTES, Route
@@ -100,6 +100,8 @@ class Conversation:
             answer = {"id": number, "status": 200, "result": self._result(method, route, params)}
         except ExchangeError as refused:
             answer = {"id": number, "status": refused.http_status, "error": self._error(refused)}
+        except OSError:  # the disk keeps nothing: nobody knows what became of it
+            answer = {"id": number, "status": 503, "error": {"code": -1000, "msg": UNKNOWN_503}}
         except Exception:  # a bug here must not silence the connection
             log.exception("a WebSocket API request")
             text = "An unknown error occured while processing the request."
@@ -275,6 +277,8 @@ async def _converse(
     pings: deque[float] = deque(maxlen=PINGS_MAX)
     while client.closing is None:
         message = await socket.receive()
+        if client.closing is not None:  # nothing is carried out any more: it may be the exchange that stops
+            return
         if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
             return
         if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import web
 
+from qt_actors.exchange.errors import UNAVAILABLE_503, UNKNOWN_503
 from qt_actors.exchange.faults.fault import REQUEST, SPOILERS, Facts, delay_ms
 
 if TYPE_CHECKING:
@@ -36,11 +37,10 @@ class Refusal(NamedTuple):
     executed: bool | None = False
 
 
-UNKNOWN: Final = "Unknown error, please check your request or try again later."
 REFUSALS: Final[dict[str, Refusal]] = {
-    "unknown_executed": Refusal(503, None, UNKNOWN, executed=True),
-    "unknown_not_executed": Refusal(503, None, UNKNOWN),
-    "unavailable": Refusal(503, None, "Service Unavailable."),
+    "unknown_executed": Refusal(503, None, UNKNOWN_503, executed=True),
+    "unknown_not_executed": Refusal(503, None, UNKNOWN_503),
+    "unavailable": Refusal(503, None, UNAVAILABLE_503),
     "internal_error": Refusal(503, -1001, "Internal error; unable to process your request. Please try again."),
     "throttled": Refusal(
         503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes."
