@@ -29,11 +29,11 @@ import json, logging, sys
 from qt_actors.simulation.campaign import plan_of, play
 import msgspec
 logging.disable(logging.CRITICAL)
-first, last, hours, rate, kinds = json.loads(sys.argv[1])
+first, last, hours, rate, kinds, paths = json.loads(sys.argv[1])
 for seed in range(first, last + 1):
     plan = plan_of(seed, hours, rate=rate)
-    if kinds:
-        plan = msgspec.structs.replace(plan, faults=tuple(fault for fault in plan.faults if fault.kind in kinds))
+    wanted = tuple(f for f in plan.faults if f.kind in (kinds or [f.kind]) and f.path in (paths or [f.path]))
+    plan = msgspec.structs.replace(plan, faults=wanted)
     found = play(plan).violations
     if found:
         print(json.dumps([seed, found[0].invariant, found[0].detail]))
@@ -54,7 +54,7 @@ class Bug(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         edits: make the bug; setting: made in the clean copy, too.
-        kinds: of faults that strike; none named: all.
+        kinds, paths: of faults that strike, and of the actors they strike at; none named: all.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Bug(msgspec.Struct, frozen=True, kw_only=True):
     hours: float = 0.5
     rate: float = 3.0
     kinds: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
 
 LIFE, REPAIR = "qt_actors/decisions/trade_life.py", "qt_actors/decisions/trade_repair.py"
@@ -102,8 +103,10 @@ BUGS = (
             Edit("qt_actors/venue/gateway.py", "            if command.fence < newest:", "            if False:"),
             Edit("qt_actors/kernel/address.py", "            if own.fenced:", "            if False:"),
         ),
-        rate=40.0,
+        hours=1.0,
+        rate=300.0,
         kinds=("hang",),
+        paths=("trading/executor",),
     ),
     Bug(
         name="lost mailbox",
@@ -201,7 +204,7 @@ class Copy:
 
     def hunt(self, bug: Bug, first: int, last: int) -> tuple[int, str, str] | None:
         """(seed, invariant, detail) of the first seed that breaks something."""
-        arguments = json.dumps([first, last, bug.hours, bug.rate, bug.kinds])
+        arguments = json.dumps([first, last, bug.hours, bug.rate, bug.kinds, bug.paths])
         environment = {**os.environ, "PYTHONPATH": str(self._folder), "OMP_WAIT_POLICY": "passive"}
         command: list[Any] = [sys.executable, "-c", HUNT, arguments]
         told = subprocess.run(command, cwd=self._folder, env=environment, check=True, capture_output=True, text=True)
