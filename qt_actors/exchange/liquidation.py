@@ -140,10 +140,7 @@ class Liquidation:
         """The quantity that keeps a position from the next lower bracket; in the lowest one all of it."""
         rules = self._core.rules_of(position.symbol)
         size = abs(self._margin.leg(position).notional)
-        tier = rules.bracket(size)
-        if not tier.floor:
-            return abs(position.qty)
-        steps = (size - tier.floor) / self._core.mark(position.symbol) / rules.step
+        steps = (size - rules.bracket(size).floor) / self._core.mark(position.symbol) / rules.step
         return min(abs(position.qty), steps.to_integral_value(ROUND_CEILING) * rules.step)
 
     def _close(self, position: Position, part: Decimal, *, isolated: bool) -> bool:

@@ -86,15 +86,18 @@ def test_what_lies_on_the_way_is_met_in_the_order_of_its_price() -> None:
     assert desk.held() == Decimal("0.4")
 
 
-def test_what_a_fill_puts_in_the_way_is_met_too() -> None:
-    """The bid opens 1 BTC with a tenth of the margin it needs to fall to 58,000: it is liquidated before."""
+@pytest.mark.parametrize(
+    ("side", "limit", "to", "at"), [("BUY", "59500", "50000", 56355), ("SELL", "60500", "70000", 63645)]
+)
+def test_what_a_fill_puts_in_the_way_is_met_too(side: str, limit: str, to: str, at: int) -> None:
+    """The limit opens 1 BTC on 3,400: it is liquidated where that margin ends, long before the way does."""
     desk = Desk("3400")
-    desk.order("BUY", "1", "59500", newClientOrderId="bid")
+    desk.order(side, "1", limit, newClientOrderId="opens")
     desk.events.clear()
-    desk.quote("50000", walked=True)
-    (bid, price), (closing, at) = desk.fills()
-    assert (bid, price, closing[:9]) == ("bid", "59500", "autoclose")
-    assert Decimal(56000) < Decimal(at) < Decimal(56500)
+    desk.quote(to, walked=True)
+    (opens, price), (closing, closed_at) = desk.fills()
+    assert (opens, price, closing[:9]) == ("opens", limit, "autoclose")
+    assert abs(Decimal(closed_at) - at) < 50, "and not at the bankruptcy price, some 230 further on"
     assert desk.held() == 0
 
 
@@ -159,7 +162,9 @@ def test_depth_that_one_stop_took_is_gone_for_the_next_on_the_same_way() -> None
 
 def test_the_volume_of_a_print_is_spread_along_its_way_and_none_of_it_is_lost() -> None:
     start = Quote("BTCUSDT", 0, *[Decimal(60000)] * 5, Decimal(1), Decimal(1))
-    end = msgspec.structs.replace(start, last=Decimal(59000), bid=Decimal(59000), ask=Decimal(59001), volume=Decimal(9))
+    end = msgspec.structs.replace(
+        start, last=Decimal(59000), bid=Decimal(59000), ask=Decimal(59001), volume=Decimal("9.001")
+    )
     way = Way(start, end, RULES)
     found = []
     for price in ("59700", "59400"):
@@ -167,7 +172,7 @@ def test_the_volume_of_a_print_is_spread_along_its_way_and_none_of_it_is_lost() 
         assert place is not None
         found.append(way.go(place).volume)
     assert way.stop(Decimal(59500), on_mark=False) is None, "that is behind"
-    assert [*found, way.arrive().volume] == [Decimal("2.7"), Decimal("2.7"), Decimal("3.6")]
+    assert [*found, way.arrive().volume] == [Decimal("2.7"), Decimal("2.7"), Decimal("3.601")], "in whole steps"
 
 
 def shape(*names: str) -> st.SearchStrategy[tuple[str, str, int]]:
