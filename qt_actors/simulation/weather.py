@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from qt_actors.edges.binance_errors import ReplyError
-from qt_actors.exchange.faults.requests import UNKNOWN
+from qt_actors.exchange.faults.requests import UNKNOWN_503
 from qt_actors.simulation.world import World
 
 Kind = Literal[
@@ -56,8 +56,8 @@ Kind = Literal[
 ]
 
 REPLIES: Final[Mapping[str, tuple[int, int, str]]] = {
-    "unknown executed": (503, 0, UNKNOWN),
-    "unknown not executed": (503, 0, UNKNOWN),
+    "unknown executed": (503, 0, UNKNOWN_503),
+    "unknown not executed": (503, 0, UNKNOWN_503),
     "refused": (400, -2019, "Margin is insufficient."),
     "throttled": (503, -1008, "Server is currently overloaded with other requests."),
     "limited": (429, -1003, "Too many requests; current limit is 2400 requests per minute."),
