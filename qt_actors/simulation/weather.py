@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from qt_actors.edges.binance_errors import ReplyError
-from qt_actors.exchange.faults.requests import UNKNOWN_503
+from qt_actors.exchange.errors import UNKNOWN_503
 from qt_actors.simulation.world import World
 
 Kind = Literal[
