@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -77,3 +80,55 @@ def test_every_path_the_pages_ask_for_is_served(site):
         site.get(path)
     for path in posts:
         assert site.ask(path, "POST")[0] == 401
+
+
+@pytest.fixture(scope="module")
+def node():
+    """Run node with these arguments and return what it prints; a browser is too heavy for a test."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("no node on this machine: the pages' scripts are not run")
+
+    def run(*words):
+        done = subprocess.run([program, *words], cwd=STATIC, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def printed(node, *shown):
+    """Return what the expressions are, ``f`` being the numbers' formats."""
+    script = f'const f = await import(process.cwd() + "/format.js"); console.log(JSON.stringify([{", ".join(shown)}]))'
+    return json.loads(node("--input-type=module", "--eval", script))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_a_module_without_a_fault_of_syntax(node, tmp_path, name):
+    module = tmp_path / name.replace(".js", ".mjs")  # node takes other names for scripts of the old kind
+    module.write_text((STATIC / name).read_text())
+    node("--check", str(module))
+
+
+def test_what_is_not_known_is_a_dash_and_never_a_zero(node):
+    formats = ("number", "usd", "signed", "share", "change", "price", "span", "clock", "hour")
+    asked = [f"f.{name}({unknown})" for name in formats for unknown in ("null", "undefined")]
+    assert printed(node, *asked) == ["—"] * len(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("f.usd(-1234.5)", "−$1,234.50"),
+        ("f.signed(12)", "+$12.00"),
+        ("f.signed(0)", "$0.00"),
+        ("f.share(0.25, 0)", "25 %"),
+        ("f.change(-0.0123)", "−1.23 %"),
+        ("f.price(0.002299, f.decimals([0.002414, 0.0021963]))", "0.0022990"),
+        ("f.price(87400)", "87,400"),
+        ("f.span(7200)", "2.0 h"),
+        ('f.plural(1, "symbol")', "1 symbol"),
+    ],
+)
+def test_numbers_are_shown_as_people_read_them(node, asked, shown):
+    assert printed(node, asked) == [shown]
