@@ -23,6 +23,7 @@ from qt_actors.decisions import coverage
 from qt_actors.decisions.alerts import alert_text, result_steps
 from qt_actors.decisions.exits import mind_changed, policy_exit
 from qt_actors.decisions.protection import Findings, examine, newly_bare
+from qt_actors.decisions.texts import HELD
 from qt_actors.decisions.trade_state import ENDED
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages.positions import (
@@ -188,7 +189,7 @@ class PositionMonitor(Actor):
         self._flipped = {k for k in self._flipped if k[1] == signal.close_time_ms} | {key}
         for watcher in self._wiring.watchers:
             watcher.tell(changed)
-        text = f"holds {trade.side}, the ensemble now says {signal.action} {signal.confidence:.0%}"
+        text = f"holds {HELD[trade.side]}, the ensemble now says {signal.action} {signal.confidence:.0%}"
         self._tell_incident("mind changed", trade.symbol, text)
 
     def _tell_incident(self, kind: str, symbol: str, detail: str) -> None:

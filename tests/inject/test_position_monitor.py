@@ -283,4 +283,6 @@ def test_a_weak_opposite_signal_warns_once_a_bar_and_closes_nothing(house):
     house.tell(signals, signals)
     warned = [m for m in house.probes["web"].heard if isinstance(m, MindChanged)]
     assert [(m.position_side, m.action) for m in warned] == [("BUY", "SELL")]
+    told = [m.detail for m in house.probes["recorder"].heard if isinstance(m, IncidentSeen)]
+    assert told == ["holds LONG, the ensemble now says SELL 10%"]
     assert house.executor.heard == ()
