@@ -5,6 +5,7 @@ from __future__ import annotations
 from config.settings import Settings
 from models.features import feature_hash
 from models.registry import ARTIFACTS, ModelFileError, checked
+from qt_actors.cli.ownership import STATE_NAME
 from qt_actors.decisions.voting import meant, staffing
 from qt_actors.edges.journal import FILE_NAME
 from qt_actors.edges.journal_queries import SqliteJournalReader
@@ -31,6 +32,18 @@ def without_quorum(settings: Settings) -> str:
     )
     votes = f"{staff.able} of {len(meant(settings))} models can vote, {staff.quorum} must agree"
     return f"nothing could ever be entered, {votes}: {' · '.join(told)}"
+
+
+def idle_wallet(settings: Settings, *, embedded: bool) -> str:
+    """Return why QT_PAPER_WALLET, set to another value than its default, changes nothing; empty when it counts."""
+    default = Settings.model_fields["paper_wallet_usd"].default
+    if settings.paper_wallet_usd == default:
+        return ""
+    if not embedded:
+        return "QT_PAPER_WALLET has no effect: the account is the exchange's own"
+    if (settings.data_dir / STATE_NAME).exists():
+        return "QT_PAPER_WALLET has no effect: the paper account goes on with what it has; --fresh begins a new one"
+    return ""
 
 
 def holds_trades(settings: Settings) -> bool:

@@ -16,7 +16,7 @@ from typing import Final
 from config.settings import Settings
 from qt_actors.cli.heldout import held_out_ms, seen_text
 from qt_actors.cli.ownership import Asked, own
-from qt_actors.cli.readiness import holds_trades, without_quorum
+from qt_actors.cli.readiness import holds_trades, idle_wallet, without_quorum
 from qt_actors.cli.stopping import asked_to_stop
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
 from qt_actors.decisions.cover import cover_text
@@ -63,6 +63,8 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         )
         _free_port(settings)
         own(settings.data_dir, asked, fresh=request.fresh)
+        if idle := idle_wallet(settings, embedded=plan.account is None):
+            LOG.warning("%s", idle)
         started_s = time.monotonic()
         held_ms = held_out_ms(settings.models_dir)
         venue = venue_of(settings, request, plan, held_ms)

@@ -32,6 +32,7 @@ from qt_actors.decisions.governor import (
     directive_of,
     first_state,
 )
+from qt_actors.decisions.limits import limits_of, limits_text
 from qt_actors.decisions.protection import holdings_of
 from qt_actors.judgement.writing import Writing
 from qt_actors.kernel import Actor, Address, TimerFired, Up
@@ -278,6 +279,8 @@ class Governor(Actor):
         )
         self._become(after_condition(self._state, condition, settings, now))
         word = directive_of(self._state, condition, settings, now)
+        if account is not None and not self._logged_level:
+            LOG.info("limits: %s", limits_text(limits_of(settings, self._state.day_start_equity_usd, word.equity_usd)))
         if account is not None and self._logged_level != word.risk_level:
             self._logged_level = word.risk_level
             LOG.log(logging.INFO if word.allow_trades else logging.WARNING, "%s: %s", word.risk_level, word.reason)

@@ -9,16 +9,15 @@ from decimal import Decimal
 import pytest
 
 from qt_actors.messages import system
-from tests.web_site import NOW, a_directive, a_position, an_account, make_healthy
+from tests.web_site import NOW, Site, a_directive, a_position, an_account, make_healthy
 
 
 def a_state(**changes):
     return system.GovernorState(
         day="2023-11-14",
-        day_start_equity_usd=Decimal(1),
         losing_streak=0,
         changed_ms=NOW,
-        **{"halted": False, "halt_reason": "", **changes},
+        **{"day_start_equity_usd": Decimal(1), "halted": False, "halt_reason": "", **changes},
     )
 
 
@@ -62,6 +61,20 @@ def test_a_halt_hides_nothing_that_is_wrong(site):
     assert told["reasons"][0] == "models: 0 of 4 can vote"
 
 
+def test_risk_tells_every_limit_with_its_source_and_no_setting_beside(site):
+    site.show(an_account(), a_directive(), a_state(day_start_equity_usd=Decimal(10_000)))
+    told = site.get("/api/risk")
+    limits = {limit["name"]: limit for limit in told["limits"]}
+    assert limits["daily loss"]["value"] == told["daily_loss_limit_usd"] == 200
+    assert limits["open positions"] == {
+        "name": "open positions",
+        "unit": "positions",
+        "value": 6,
+        "source": "profile SAFE",
+        "allows": {"QT_MAX_POSITIONS": 10, "RM_MAX_CONCURRENT_TRADES": 10, "profile SAFE": 6},
+    }
+
+
 def test_a_quorum_that_has_shrunk_is_in_the_health(site):
     make_healthy(site)
     assert site.get("/health")["models"] == {"active": 4, "meant": 4, "quorum": 3, "quorum_of_all": 3}
@@ -70,6 +83,17 @@ def test_a_quorum_that_has_shrunk_is_in_the_health(site):
     told = site.get("/health")
     assert told["status"] == "degraded"
     assert f"models: {reason}" in told["reasons"]
+
+
+@pytest.mark.parametrize(("host", "exposed"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
+def test_a_window_open_to_others_is_warned_of_at_the_start(tmp_path, caplog, host, exposed):
+    site = Site(tmp_path, QT_HTTP_HOST=host)
+    try:
+        assert site.get("/health")["status"] == "starting"
+    finally:
+        site.close()
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [f"QT_HTTP_HOST={host}: whoever reaches this machine can read" in w for w in warned] == [True] * exposed
 
 
 def post(site, path, body, **headers):

@@ -9,7 +9,8 @@ import pytest
 
 from config.settings import load
 from models.registry import ARTIFACTS
-from qt_actors.cli.readiness import holds_trades, without_quorum
+from qt_actors.cli.ownership import STATE_NAME
+from qt_actors.cli.readiness import holds_trades, idle_wallet, without_quorum
 from qt_actors.decisions.trade_life import begin
 from qt_actors.edges.journal import FILE_NAME, SqliteJournal
 from qt_actors.messages.positions import TradeChanged
@@ -72,3 +73,25 @@ def test_open_trades_are_seen_so_that_they_are_protected_without_models(tmp_path
     journal.append([TradeChanged(trade=begin(a_plan(), 0).trade)])
     journal.close()
     assert holds_trades(settings)
+
+
+def test_a_wallet_asked_for_counts_on_a_new_paper_account_only_and_says_so_else(tmp_path):
+    def told(wallet, **where):
+        return idle_wallet(load(None, {"QT_DATA_DIR": str(tmp_path), "QT_PAPER_WALLET": wallet}), **where)
+
+    assert told("500", embedded=True) == ""
+    assert "the exchange's own" in told("500", embedded=False)
+    (tmp_path / STATE_NAME).write_text("{}")
+    assert told("500", embedded=True).endswith("--fresh begins a new one")
+    assert told("10000", embedded=True) == ""
+
+
+def test_a_host_that_is_not_this_machines_is_one_line_that_names_the_variable(tmp_path):
+    host = "192.0.2.1"  # of nobody: RFC 5737
+    done = subprocess.run(
+        [*QT, "run"], env=environment(tmp_path, 0, QT_HTTP_HOST=host),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith(f"QT_HTTP_HOST={host} is no address of this machine; set 127.0.0.1")

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, TypedDict
 
 import msgspec
 
+from qt_actors.decisions.limits import Limit
 from qt_actors.edges.web.snapshot import VoteCount
 from qt_actors.kernel import ActorState
 from qt_actors.messages.policy import RiskLevel
@@ -164,6 +165,7 @@ class Risk(TypedDict):
     gross_notional_usd: float | None
     gross_limit_usd: float | None
     gross_used: float | None
+    limits: list[Limit]
     losing_streak: int
     halted: bool | None
     halt_reason: str | None

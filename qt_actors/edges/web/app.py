@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from config.settings import Settings
 from exporters.prometheus import CONTENT_TYPE, Metrics
 from qt_actors.edges.web import answers, control, history, views
 from qt_actors.edges.web.control import Controls
@@ -39,6 +40,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: Callable[[], int]
     """The market's clock."""
     controls: Controls
+    settings: Settings
+    """Whose limits are told; never shown itself."""
 
 
 class Json(JSONResponse):
@@ -121,8 +124,8 @@ def _add_live(app: FastAPI, sources: Sources) -> None:
 
     @app.get("/api/risk", tags=["state"], responses=said(200, (answers.Risk, answers.Unknown)))
     async def risk() -> Response:
-        """The safety governor's directive and how much of every limit is used."""
-        return Json(views.risk(seen()))
+        """The safety governor's directive, how much of every limit is used, and by whose word each limit stands."""
+        return Json(views.risk(seen(), sources.settings))
 
     @app.get("/api/policy", tags=["state"], responses=said(200, (answers.Conductor, answers.UnknownPolicy)))
     async def policy() -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 STOP_S: Final = 2.0
 """Real time that open requests are given at the stop."""
 _BACKLOG: Final = 128
+_HOSTS: Final = "set 127.0.0.1 (this machine alone), 0.0.0.0 (everybody who reaches it), or one of its addresses"
 
 
 class WebPortError(OSError):
@@ -105,6 +108,12 @@ class WebServer:
         self._thread.start()
         shown = f"[{self._host}]" if ":" in self._host else self._host
         logger.info("dashboard and API on http://%s:%d", shown, self.port)
+        if not is_loopback(self._host):
+            logger.warning(
+                "QT_HTTP_HOST=%s: whoever reaches this machine can read dashboard and API, unencrypted; "
+                "control needs the token, and sends it unencrypted, too",
+                self._host,
+            )
 
     def stop(self) -> None:
         """Stop serving and free the port; does nothing when nothing serves."""
@@ -120,6 +129,14 @@ class WebServer:
         self._socket = self._server = self._thread = None
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens there.
 
@@ -130,7 +147,10 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        fault = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # < 0: no such name
+        number = error.errno or 0
+        if number == errno.EADDRNOTAVAIL or number < 0:  # below 0: of the resolver, no such name
+            raise WebPortError(f"QT_HTTP_HOST={host} is no address of this machine; {_HOSTS}") from None
+        fault = os.strerror(number) if number else str(error)
         raise WebPortError(
             f"HTTP port {port} on {host}: {fault}; end what uses it or set QT_HTTP_PORT (0 takes any free one)"
         ) from error
@@ -164,5 +184,6 @@ def web_server(
         metrics=metrics,
         now_ms=now_ms,
         controls=Controls(governor=governor, executor=executor, token=token),
+        settings=settings,
     )
     return WebServer(settings.http_host, settings.http_port, board, sources)

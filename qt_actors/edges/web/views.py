@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
 
+from config.settings import Settings
+from qt_actors.decisions.limits import limits_of
 from qt_actors.decisions.voting import quorum
 from qt_actors.edges.web import answers, history
 from qt_actors.edges.web.snapshot import Snapshot
@@ -216,12 +218,13 @@ def _first(orders: list[RestingOrder], kind: str) -> RestingOrder | None:
     return next((o for o in orders if o.kind.startswith(kind)), None)
 
 
-def risk(snapshot: Snapshot) -> answers.Risk | answers.Unknown:
-    """Return the governor's directive, how much of each limit is used, and what is halted or paused."""
+def risk(snapshot: Snapshot, settings: Settings) -> answers.Risk | answers.Unknown:
+    """Return the governor's directive, the limits and how much of them is used, and what is halted or paused."""
     directive, state, account = snapshot.directive, snapshot.governor, snapshot.account
     if directive is None:
         return {"known": False, "reason": "the governor has not spoken yet"}
     loss = max(Decimal(0), -directive.daily_pnl_usd)
+    start_usd = state.day_start_equity_usd if state and account else None
     seen = account is not None  # before, the governor's figures are zeros
 
     def figure(value: Decimal | None) -> float | None:
@@ -243,6 +246,7 @@ def risk(snapshot: Snapshot) -> answers.Risk | answers.Unknown:
         "gross_notional_usd": figure(directive.gross_notional_usd),
         "gross_limit_usd": figure(directive.gross_limit_usd),
         "gross_used": figure(_share(directive.gross_notional_usd, directive.gross_limit_usd)),
+        "limits": list(limits_of(settings, start_usd, directive.equity_usd if account else None)),
         "losing_streak": directive.losing_streak,
         "halted": state.halted or bool(state.day_lost) if state else None,
         "halt_reason": "; ".join(filter(None, (state.halt_reason, state.day_lost))) if state else None,
