@@ -1,4 +1,4 @@
-"""The WebSocket side: routes, control frames and the life of a connection.
+"""The WebSocket side: routes and control frames.
 
 Paths: `/<route>/ws/<s1>/<s2>`, `/<route>/ws` with SUBSCRIBE, `/<route>/stream?streams=a/b` for the routes public and
 market; `/private/ws/<listenKey>`, `/private/ws?listenKey=K&events=A/B`, `/private/stream?listenKey=K`. The legacy
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import WSMsgType, web
 
-from qt_actors.exchange.clock import wall_ms
+from qt_actors.exchange.connections import connect
 from qt_actors.exchange.subscribers import POLICY_VIOLATION, STREAMS_MAX, Subscriber, ws_frame
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 ROUTES: Final = frozenset({"public", "market", "private"})
 CONTROL_FRAMES_MAX: Final = 15  # in one second; more is answered with 1008 (observed: 15 of a burst of 40 answered)
-CONTROL_BYTES_MAX: Final = 256 * 1024
-PING_EVERY_S: Final = 180.0
-PONG_WITHIN_S: Final = 600.0
-LIFETIME_S: Final = 24 * 3600.0
 
 
 def is_stream_path(path: str) -> bool:
@@ -40,39 +36,30 @@ async def serve_stream(request: web.Request, exchange: Exchange) -> web.StreamRe
     route, form, names = _addressed(request.path)
     if form not in {"ws", "stream"} or request.headers.get("Upgrade", "").lower() != "websocket":
         return web.Response(status=404, text="{}", content_type="application/json")
-    socket = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=CONTROL_BYTES_MAX, timeout=2.0)
-    await socket.prepare(request)
-    transport = request.transport
-    if transport is None:
-        return socket
-    client = Subscriber(transport, route, combined=form == "stream")
+
+    async def converse(socket: web.WebSocketResponse, client: Subscriber) -> None:
+        _begin(request, client, exchange, names)
+        await _converse(socket, client, exchange)
+
+    return await connect(request, exchange, route, converse, combined=form == "stream")
+
+
+def _begin(request: web.Request, client: Subscriber, exchange: Exchange, names: list[str]) -> None:
+    """Subscribe to what the address names."""
     hub = exchange.hub
-    hub.join(client)
-    if route == "private":
-        keys = [
-            *request.query.getall("listenKey", []),
-            *"/".join(request.query.getall("streams", [])).split("/"),
-            *names,
-        ]
+    asked = [*names, *"/".join(request.query.getall("streams", [])).split("/")]
+    if client.route == "private":
         events = "/".join(request.query.getall("events", []))
         client.events = frozenset(filter(None, events.replace(",", "/").split("/")))
-        for key in keys:
+        for key in [*request.query.getall("listenKey", []), *asked]:
             _attach(client, exchange, key)
-    else:
-        for name in [*names, *"/".join(request.query.getall("streams", [])).split("/")]:
-            if name:
-                hub.subscribe(client, name)
-                if route == "legacy" and "private" in hub.unrouted:
-                    _attach(client, exchange, name)
-        if len(client.streams) > STREAMS_MAX:
-            client.close(POLICY_VIOLATION, "Too many subscriptions")
-    keeper = asyncio.ensure_future(keep_alive(socket, client))
-    try:
-        await _converse(socket, client, exchange)
-    finally:
-        keeper.cancel()
-        hub.leave(client)
-    return socket
+        return
+    for name in filter(None, asked):
+        hub.subscribe(client, name)
+        if client.route == "legacy" and "private" in hub.unrouted:
+            _attach(client, exchange, name)
+    if len(client.streams) > STREAMS_MAX:
+        client.close(POLICY_VIOLATION, "Too many subscriptions")
 
 
 def _attach(client: Subscriber, exchange: Exchange, key: str) -> None:
@@ -87,27 +74,6 @@ def _addressed(path: str) -> tuple[str, str, list[str]]:
     if parts[0] in ROUTES:
         return parts[0], parts[1] if len(parts) > 1 else "", parts[2:]
     return "legacy", parts[0], parts[1:]
-
-
-def ending(age_s: float, silent_s: float) -> tuple[int, str] | None:
-    """Why a connection of that age ends, whose last pong is `silent_s` ago: close code and reason; None: it goes on."""
-    if silent_s > PONG_WITHIN_S:
-        return POLICY_VIOLATION, "No pong"
-    return (1001, "Connection is 24 hours old") if age_s >= LIFETIME_S else None
-
-
-async def keep_alive(socket: web.WebSocketResponse, client: Subscriber) -> None:
-    """Ping every three minutes with the time in ms; close after ten without a pong and after 24 hours."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    client.ponged_s = began
-    while True:
-        await asyncio.sleep(PING_EVERY_S)
-        end = ending(loop.time() - began, loop.time() - client.ponged_s)
-        if end is not None:
-            client.close(*end)
-            return
-        await socket.ping(str(round(wall_ms())).encode())
 
 
 async def _converse(socket: web.WebSocketResponse, client: Subscriber, exchange: Exchange) -> None:

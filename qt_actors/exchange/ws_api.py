@@ -21,12 +21,12 @@ import orjson
 from aiohttp import WSMsgType, web
 from Crypto.PublicKey import ECC
 
+from qt_actors.exchange.connections import connect
 from qt_actors.exchange.errors import UNKNOWN_503, ExchangeError, refusal
 from qt_actors.exchange.faults.api import reply_under_faults
 from qt_actors.exchange.gate import admit
 from qt_actors.exchange.routes import ROUTES, Route
 from qt_actors.exchange.signing import check_key, check_text, check_time, public_key
-from qt_actors.exchange.streams import CONTROL_BYTES_MAX, keep_alive
 from qt_actors.exchange.subscribers import POLICY_VIOLATION, Subscriber, ws_frame
 
 if TYPE_CHECKING:
@@ -252,26 +252,13 @@ async def serve_ws_api(request: web.Request, exchange: Exchange, limits: Limits)
         content = {"code": refused.code, "msg": refused.msg}
         retry = {"Retry-After": str(limits.retry_after_s())}
         return web.json_response(content, status=refused.http_status, headers=retry)
-    socket = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=CONTROL_BYTES_MAX, timeout=2.0)
-    await socket.prepare(request)
-    transport = request.transport
-    if transport is None:
-        return socket
-    client = Subscriber(transport, "api", combined=False)
-    exchange.hub.join(client)
     told = request.query.get("returnRateLimits") != "false"
-    keeper = asyncio.ensure_future(keep_alive(socket, client))
-    try:
-        conversation = Conversation(exchange, limits, exchange.clock.told_ms(), told=told)
-        await _converse(socket, client, conversation, exchange)
-    finally:
-        keeper.cancel()
-        exchange.hub.leave(client)
-    return socket
+    conversation = Conversation(exchange, limits, exchange.clock.told_ms(), told=told)
+    return await connect(request, exchange, "api", partial(_converse, conversation, exchange))
 
 
 async def _converse(
-    socket: web.WebSocketResponse, client: Subscriber, conversation: Conversation, exchange: Exchange
+    conversation: Conversation, exchange: Exchange, socket: web.WebSocketResponse, client: Subscriber
 ) -> None:
     loop = asyncio.get_running_loop()
     pings: deque[float] = deque(maxlen=PINGS_MAX)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from qt_actors.exchange.clock import ExchangeClock
 from qt_actors.exchange.config import ExchangeConfig
+from qt_actors.exchange.connections import ending
 from qt_actors.exchange.exchange import Exchange
 from qt_actors.exchange.intervals import INTERVAL_MS
 from qt_actors.exchange.market_replies import depth
 from qt_actors.exchange.stream_names import KINDS, Feed, feed_of
-from qt_actors.exchange.streams import control_reply, ending, is_stream_path
+from qt_actors.exchange.streams import control_reply, is_stream_path
 from qt_actors.exchange.subscribers import BUFFER_BYTES_MAX, STREAMS_MAX, Subscriber, ws_frame
 from tests.candle_folders import MINUTE_MS, START_MS, folder
 
