@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from config.settings import Settings
+from qt_actors.decisions.texts import count
 from qt_actors.decisions.voting import log_line, signals_of, staffing
 from qt_actors.kernel import Actor, Address, TimerFired, Up
 from qt_actors.messages.signals import MODELS, FeatureBatch, ModelStateChanged, RegimesRead, Signals, Votes
@@ -137,9 +138,9 @@ class Ensemble(Actor):
         closed = datetime.fromtimestamp(told.close_time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         buys = sum(s.action == "BUY" for s in calls)
         LOG.info(
-            "bar %s: %d symbols, %d BUY, %d SELL, %d HOLD",
+            "bar %s: %s, %d BUY, %d SELL, %d HOLD",
             closed,
-            len(told.signals),
+            count(len(told.signals), "symbol"),
             buys,
             len(calls) - buys,
             len(told.signals) - len(calls),
