@@ -36,7 +36,7 @@ def exchange(
     state: Annotated[Path | None, typer.Option(help="File that keeps the account and the market's time.")] = None,
     exchange_info: Annotated[Path | None, typer.Option(help="exchangeInfo JSON(.gz): real symbol rules.")] = None,
     brackets: Annotated[Path | None, typer.Option(help="leverageBracket JSON(.gz) to go with it.")] = None,
-    funding: Annotated[Path | None, typer.Option(help="Funding rates, Parquet: symbol, funding_time, rate.")] = None,
+    funding: Annotated[Path | None, typer.Option(help="Funding, Parquet: symbol, funding_time, funding_rate.")] = None,
     faults: Annotated[Path | None, typer.Option(help="What shall go wrong, a JSON object a line; see above.")] = None,
 ) -> None:
     """Serve the exchange until Ctrl-C: REST and streams on one port, Binance's protocol.

@@ -60,7 +60,7 @@ def run(
     same_account: Annotated[bool, typer.Option(help="Testnet: the API key is a new one of the same account.")] = False,
     exchange_info: Annotated[Path | None, typer.Option(help="exchangeInfo JSON(.gz): real symbol rules.")] = None,
     brackets: Annotated[Path | None, typer.Option(help="leverageBracket JSON(.gz) to go with it.")] = None,
-    funding: Annotated[Path | None, typer.Option(help="Funding rates, Parquet: symbol, funding_time, rate.")] = None,
+    funding: Annotated[Path | None, typer.Option(help="Funding, Parquet: symbol, funding_time, funding_rate.")] = None,
 ) -> None:
     """Start the trader; Ctrl-C stops it in order, positions stay open with their stops on the exchange."""
     settings = settings_or_exit(ORCHESTRATOR_PROFILE=profile.upper() if profile else None)
