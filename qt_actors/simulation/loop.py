@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from types import CoroutineType
 from typing import Any
 
 from qt_actors.simulation.world import Event, World
@@ -49,7 +49,7 @@ class VirtualLoop:
     def submit(self, work: Coroutine[Any, Any, Any]) -> object:
         """Run a coroutine, at this moment but not within the caller."""
         if self.dead:
-            work.close()
+            _forget(work)
             return None
         return self.create_task(work)
 
@@ -62,15 +62,13 @@ class VirtualLoop:
 
     def stop(self) -> None:
         """Unwind what runs, with nothing said to anybody (the wire is cut before); run nothing any more."""
-        self._is_planned = True
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # what never began need not be awaited any more
-            for _ in range(ROUNDS_MAX):
-                for task in tuple(self._tasks):
-                    task.cancel()
-                self._run()
-                if not self._tasks:
-                    break
+        for _ in range(ROUNDS_MAX):
+            self._run()  # who has not begun begins: a coroutine that never runs leaves others that nobody awaits
+            for task in tuple(self._tasks):
+                task.cancel()
+            self._run()
+            if not self._tasks:
+                break
         self.dead = True
 
     # for asyncio
@@ -157,3 +155,12 @@ class VirtualLoop:
         finally:
             _set_running_loop(None)
             self._is_planned = False
+
+
+def _forget(work: Coroutine[Any, Any, Any]) -> None:
+    """Close what never began, with the work that it was given to await."""
+    frame = work.cr_frame if isinstance(work, CoroutineType) else None
+    for given in tuple(frame.f_locals.values()) if frame is not None else ():
+        if isinstance(given, CoroutineType):
+            _forget(given)
+    work.close()
