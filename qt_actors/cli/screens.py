@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from qt_actors.cli.draw import NAMES, TONES, Fitted, clock, number, price, share, span, table, tone, under, usd
 from qt_actors.cli.source import Json
+from qt_actors.decisions.limits import shown
 from qt_actors.decisions.texts import count
 
 _BAR: Final = 20
@@ -48,7 +50,9 @@ def status(told: Json) -> RenderableType:
     lines += [Text(f"  ! {reason}", style="yellow") for reason in told.get("reasons", ())]
     quorum = _quorum(told)
     votes = (_models(told),) if quorum is None else (_models(told), quorum)
-    return Group(*lines, Text(""), under(_money(told)), under(Group(*votes)))
+    limits = (told.get("risk") or {}).get("limits", ())
+    told_limits = (under(_limits(limits)),) if limits else ()
+    return Group(*lines, Text(""), under(_money(told)), under(Group(*votes)), *told_limits)
 
 
 def _money(told: Json) -> Fitted:
@@ -84,6 +88,16 @@ def _entries(trading: Json, level: str) -> tuple[str, Text, str]:
     since = f"since {clock(trading['since_ms'], seconds=False)}" if trading["since_ms"] else ""
     end = "until resumed" if state in {"halted", "paused"} else ""
     return "Entries", Text(state, "bold yellow"), " · ".join(filter(None, (since, end)))
+
+
+def _limits(limits: Iterable[Json]) -> Fitted:
+    """Return each limit in force, by whose word it stands, and what the others allow."""
+    rows = []
+    for limit in limits:
+        unit, by, allowed = limit["unit"], limit["source"], limit["allows"]
+        others = (f"{who} {shown(value, unit)}" for who, value in allowed.items() if who != by)
+        rows.append((limit["name"], shown(limit["value"], unit), by or "–", "; ".join(others)))
+    return table("<Limit", "In force", "<By", "?<Others allow", rows=rows)
 
 
 def _quorum(told: Json) -> Text | None:

@@ -79,16 +79,17 @@ def _tightest(name: str, unit: Unit, allows: dict[str, float | None]) -> Limit:
 def limits_text(limits: tuple[Limit, ...]) -> str:
     """Return the limits in one line, each with whose word it is and what the others allow."""
     return ", ".join(
-        f"{limit.name} {_shown(limit.value, limit.unit)} ({'; '.join((limit.source, *_others(limit)))})"
+        f"{limit.name} {shown(limit.value, limit.unit)} ({'; '.join((limit.source, *_others(limit)))})"
         for limit in limits
     )
 
 
 def _others(limit: Limit) -> list[str]:
-    return [f"{s} allows {_shown(v, limit.unit)}" for s, v in limit.allows.items() if s != limit.source]
+    return [f"{s} allows {shown(v, limit.unit)}" for s, v in limit.allows.items() if s != limit.source]
 
 
-def _shown(value: float | None, unit: Unit) -> str:
+def shown(value: float | None, unit: Unit) -> str:
+    """Return a value in its unit as people read it."""
     if value is None:
         return "not known yet"
     match unit:

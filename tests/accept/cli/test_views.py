@@ -80,6 +80,14 @@ def test_status_of_a_trader_that_an_operator_stopped_says_by_whose_word_and_sinc
     assert f"  ! {word}: the news" in got.stdout.splitlines()
 
 
+def test_status_tells_each_limit_in_force_and_whose_word_it_is(qt, board):
+    make_healthy(board)
+    for columns, others in (("80", ""), ("160", "QT_MAX_POSITIONS 10; RM_MAX_CONCURRENT_TRADES 10")):
+        lines = qt("status", COLUMNS=columns).stdout.splitlines()
+        (line,) = [line for line in lines if line.strip().startswith("open positions")]
+        assert line.split() == f"open positions 6 profile SAFE {others}".split()
+
+
 def test_status_says_when_fewer_models_must_agree(qt, board):
     make_healthy(board)
     assert "4 of 4 models vote, 3 must agree" in qt("status").stdout
