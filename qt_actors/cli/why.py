@@ -112,7 +112,7 @@ def _votes(votes: Iterable[Json]) -> RenderableType:
 
 
 def _tally(made: Json) -> str:
-    regime = f"market {made['regime']}" if made["regime"] else ""
+    regime = f"regime {made['regime']}" if made["regime"] else ""
     agree = f"{made['agree']} of {made['active']} agree, {made['quorum']} must"
     if made["action"] == "HOLD":
         return " · ".join(filter(None, (agree, regime)))
