@@ -71,3 +71,13 @@ def test_the_order_endpoint_knows_no_such_time_in_force() -> None:
     desk.order("BUY", "0.1")
     wire = {"symbol": "BTCUSDT", "side": "SELL", "type": "LIMIT", "quantity": "0.1", "price": "61000"}
     assert refused(lambda: desk.engine.place_order({**wire, "timeInForce": "GTE_GTC"}, desk.now_ms)) == -1115
+
+
+def test_an_order_that_closes_the_position_may_say_so_itself() -> None:
+    """Many clients send GTE_GTC beside closePosition, as the exchange's own page does."""
+    desk = Desk()
+    desk.order("BUY", "0.1")
+    wire = {"closePosition": "true", "timeInForce": "GTE_GTC", "triggerPrice": "59000", "clientAlgoId": "stop"}
+    assert desk.algo("SELL", "STOP_MARKET", **wire)["timeInForce"] == "GTE_GTC"
+    desk.order("SELL", "0.1")
+    assert statuses(desk) == {"stop": "EXPIRED"}
