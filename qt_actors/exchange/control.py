@@ -22,7 +22,7 @@ import orjson
 from aiohttp import web
 
 from qt_actors.exchange.clock import SPEED_MAX
-from qt_actors.exchange.errors import ExchangeError, refusal
+from qt_actors.exchange.errors import UNKNOWN_503, ExchangeError, refusal
 from qt_actors.exchange.params import decimal, integer
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Control:
                 return _json(self.clock())
         except ExchangeError as refused:
             return _json({"code": refused.code, "msg": refused.msg}, 400)
+        except OSError:  # a disk that keeps nothing: who moves time has told it
+            return _json({"msg": UNKNOWN_503}, 503)
 
     async def _act(self, path: str, params: Mapping[str, Any]) -> None:
         exchange, clock = self._exchange, self._exchange.clock

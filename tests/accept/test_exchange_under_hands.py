@@ -13,11 +13,13 @@ import pytest
 from yarl import URL
 
 from qt_actors.exchange.config import ExchangeConfig
+from qt_actors.exchange.errors import UNKNOWN_503
 from qt_actors.exchange.server import serve_in_thread
-from tests.exchange_client import KEY, SECRET, ask, at
+from tests.exchange_client import KEY, SECRET, ask, at, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from qt_actors.exchange.server import ServedExchange
 
@@ -105,3 +107,32 @@ def test_a_parameter_sent_twice_is_refused_rather_than_guessed(served: ServedExc
             assert (status, reply) == (400, {"code": -1101, "msg": "Duplicate values for a parameter detected."})
 
     asyncio.run(check())
+
+
+def test_while_the_disk_keeps_nothing_everyone_is_told_so_and_then_it_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = serve_in_thread(
+        ExchangeConfig(symbols=("BTCUSDT",), seed=3, api_key=KEY, api_secret=SECRET, state_path=str(tmp_path / "state"))
+    )
+    market = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
+    file = exchange._server.exchange._file
+    assert file is not None
+
+    async def check() -> None:
+        async with at(exchange) as session, session.ws_connect("/ws-fapi/v1") as stream:
+            (tmp_path / "state.new").mkdir()  # no snapshot can be written there,
+            file.torn = True  # and the log lacks something
+            assert await signed(session, "POST", "/fapi/v1/order", **market) == (503, {"msg": UNKNOWN_503})
+            assert (await signed(session, "GET", "/fapi/v3/balance"))[0] == 503
+            for path in ("pause", "step?ms=5", "seek?to=1767229200000", "speed?value=2"):
+                assert (await ask(session, "POST", f"/qt/{path}"))[:2] == (503, {"msg": UNKNOWN_503}), path
+            await stream.send_json({"id": 1, "method": "ticker.price", "params": {"symbol": "BTCUSDT"}})
+            assert (await stream.receive_json())["status"] == 503
+            (tmp_path / "state.new").rmdir()
+            assert (await signed(session, "POST", "/fapi/v1/order", **market))[0] == 200
+            assert (await ask(session, "POST", "/qt/pause"))[1]["paused"] is True
+
+    asyncio.run(check())
+    assert not [record for record in caplog.records if record.exc_info], "one line, no trace"
+    exchange.stop()
