@@ -1,7 +1,7 @@
 /* Asks the trader every two seconds, and says so when it does not answer: an old picture must not look alive. */
 import { $, children, el, put } from "./dom.js";
 import { clock, local, plural, span } from "./format.js";
-import { gates, limits, panels, positions, tiles } from "./panels.js";
+import { gates, limits, panels, positions, standing, tiles } from "./panels.js";
 import { follow } from "./control.js";
 
 const PAUSE_MS = 2000, PATIENCE_MS = 5000, SLOW_EVERY = 5;
@@ -83,7 +83,8 @@ async function refresh() {
       put("time", `market ${clock(held.now_ms)}`);
       header(health, risk);
       tiles(health, risk, held, policy);
-      limits(risk, policy);
+      limits(risk);
+      standing(risk, policy);
       positions(held);
       await Promise.all(panels.filter(panel => slow || !panel.slow).map(panel => show(panel.path, panel.show)));
     }

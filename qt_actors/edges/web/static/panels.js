@@ -33,17 +33,26 @@ export function tiles(health, risk, held, policy) {
   put("guard-sub", open.length ? open.join(", ") : `${number(health.unprotected_seconds, 1)} s bare since the start`, health.unprotected_seconds > 0 || open.length ? "down" : "soft");
 }
 
-export function limits(risk, policy) {
-  if (!risk.known) return table("limits", ["<"], [], risk.reason);
+const inUnit = (x, unit) => x === null ? DASH : { USDT: usd(x), "of equity": share(x), x: `${x}×`, confidence: number(x) }[unit] || String(x);
+
+/* Each limit, by whose word it stands, and what the others would allow. */
+export function limits(risk) {
+  table("limits", ["<", "In force", "<By the word of", "<Others would allow"], (risk.limits || []).map(({ name, unit, value, source, allows }) => {
+    const others = Object.entries(allows).filter(([word]) => word !== source).map(([word, x]) => `${word}: ${inUnit(x, unit)}`);
+    return [name, inUnit(value, unit), [source, "wrap"], [others.join(" · "), "wrap soft"]];
+  }), risk.reason);
+}
+
+export function standing(risk, policy) {
+  if (!risk.known) return table("standing", ["<"], [], risk.reason);
   const adjusted = policy.known ? Object.entries(policy.adjustments).map(([name, by]) => `${name} ${by < 0 ? "−" : "+"}${number(Math.abs(by))}`) : [];
-  table("limits", ["<", "", "<"], [
-    ["Risk level", [risk.risk_level, risk.risk_level === "NORMAL" ? "up" : risk.risk_level === "EMERGENCY" ? "down" : "warn"], [risk.reason, "wrap soft"]],
-    ["Losses in a row", risk.losing_streak, ""],
-    ["Size multiplier", number(risk.size_multiplier), ["governor's, by risk level", "wrap soft"]],
-    ["Leverage multiplier", number(risk.leverage_multiplier), ["governor's, by risk level", "wrap soft"]],
-    ["Minimum confidence", number(policy.known ? policy.min_confidence : null), [policy.known ? [`base ${number(policy.base)} (${policy.profile})`, ...adjusted].join(" · ") : policy.reason, "wrap soft"]],
+  table("standing", ["<", "", "<"], [
+    ["Level", [risk.risk_level, risk.risk_level === "NORMAL" ? "up" : risk.risk_level === "EMERGENCY" ? "down" : "warn"], [risk.reason, "wrap soft"]],
+    ["Size multiplier", number(risk.size_multiplier), ["governor's, by level", "wrap soft"]],
+    ["Leverage multiplier", number(risk.leverage_multiplier), ["governor's, by level", "wrap soft"]],
     ["Risk multiplier", number(policy.known ? policy.risk_multiplier : null), ["orchestrator's, by regime", "wrap soft"]],
-    ["Positions at most", policy.known ? policy.max_open_positions : DASH, ""],
+    ["Minimum confidence", number(policy.known ? policy.min_confidence : null), [policy.known ? [`base ${number(policy.base)}`, ...adjusted].join(" · ") : policy.reason, "wrap soft"]],
+    ["Losses in a row", risk.losing_streak, ""],
     ["Market regime", risk.market_regime || DASH, ""],
     ["Request limits used", share(risk.request_weight_used, 0), ["of the exchange's weight a minute", "wrap soft"]],
   ], "");
