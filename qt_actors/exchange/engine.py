@@ -8,7 +8,7 @@ judged. Inside a candle the price passes through everything between two quotes (
 Where the real exchange is not known or is simplified: other participants are a depth model (`quotes.Quote.levels`) and
 a place in the queue behind what it displays (`matching`); a stop held back by priceProtect goes on waiting; a reducing
 order larger than the position is cut to it, and a resting one that shrinks is told as AMENDMENT with er 4; multi-assets
-mode counts every asset at par; fees are those of VIP 0 in the margin asset, without BNB; nobody is deleveraged but by a fault.
+mode counts every asset at par; fees are those of VIP 0 in the margin asset, without BNB; only a fault deleverages.
 """
 
 from __future__ import annotations
