@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,15 @@ from qt_actors.ports import Journal, Model
 from qt_actors.venue.exchange import Served
 
 
+def free_bytes(folder: Path) -> int:
+    """Return how much may still be written to a folder's disk.
+
+    Raises:
+        OSError: the folder is not there.
+    """
+    return shutil.disk_usage(folder).free
+
+
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """What a run stands on."""
 
@@ -38,6 +48,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     serve: Callable[[], Served] | None
     """Starts the embedded exchange; None when the exchange is elsewhere."""
     open_journal: Callable[[Path, Callable[[], int]], Journal] = SqliteJournal
+    free_bytes: Callable[[Path], int] = free_bytes
     load_model: Callable[..., tuple[Manifest, Model]] = load_model
     web: bool = True
     """Whether there is a window; a simulation has none."""

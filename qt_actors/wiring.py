@@ -89,6 +89,7 @@ class Wires:
                 address_of=self._runtime.address,
                 telemetry=self["ground/telemetry"],
                 watchers=self.many("judgement/governor", "ground/telemetry", "oversight/web"),
+                free_bytes=lambda: self._outside.free_bytes(self._journal_file.parent),
                 monotonic_s=self._runtime.monotonic_s,
             )
         )

@@ -17,6 +17,7 @@ from config.settings import Settings
 from qt_actors.cli.heldout import held_out_ms, seen_text
 from qt_actors.cli.ownership import Asked, own
 from qt_actors.cli.readiness import holds_trades, idle_wallet, without_quorum
+from qt_actors.cli.reserve import keep_room
 from qt_actors.cli.stopping import asked_to_stop
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
 from qt_actors.decisions.cover import cover_text
@@ -27,7 +28,7 @@ from qt_actors.edges.web.server import WebPortError, listening
 from qt_actors.kernel import Clock, Guard, SupervisorSpec, ThreadRuntime
 from qt_actors.messages.positions import AccountSnapshot
 from qt_actors.messages.system import Drained, DrainRequested, MarketPaused
-from qt_actors.outside import Edges, Outside, open_edges
+from qt_actors.outside import Edges, Outside, free_bytes, open_edges
 from qt_actors.tree import supervision_tree
 
 __all__ = ["RunRequest", "StartError", "run_session"]
@@ -62,6 +63,7 @@ def run_session(settings: Settings, request: RunRequest) -> int:
             same_account=request.same_account,
         )
         _free_port(settings)
+        keep_room(settings.data_dir, free_bytes)
         own(settings.data_dir, asked, fresh=request.fresh)
         if idle := idle_wallet(settings, embedded=plan.account is None):
             LOG.warning("%s", idle)

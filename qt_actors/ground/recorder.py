@@ -4,7 +4,7 @@ Owns: the journal's connection; what has been heard and is not yet written.
 Hears: intents; everything worth keeping (decisions, orders, fills, income, trades, equity, incidents, models, the
     governor's state); dead letters.
 Says: IntentsRecorded once they are on disk, else IntentsLost, to who sent them, StateWritten likewise to the governor;
-    its health; what a commit took.
+    its health and the disk's; what a commit took.
 Never: answers for an intent before it is durable; drops an order, fill, trade or the governor's state while anything
     lesser can go instead; blocks anyone.
 On restart: opens the journal again; what waited in its mailbox is still there.
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
-from qt_actors.kernel import Actor, DeadLetter, TimerFired
+from qt_actors.kernel import Actor, Address, DeadLetter, TimerFired, Up
 from qt_actors.messages import orders, policy, positions, signals, system
 from qt_actors.ports import Journal, Mailbox
 
@@ -33,6 +33,10 @@ WAITING_ROWS_MAX: Final = 20_000
 """Rows kept for a journal that cannot be written; past it the oldest of ``EXPENDABLE`` go first."""
 EXPENDABLE: Final = (policy.DecisionsMade, system.EquityMeasured, system.IncidentSeen, signals.ModelStateChanged)
 SUBSYSTEM: Final = "journal"
+ROOM_BYTES_MIN: Final = 16 << 20
+"""With less than this free on the journal's disk nothing is entered; with twice as much, again."""
+ROOM_MS: Final = 30_000
+"""Real time between two looks at the room."""
 
 
 class RecorderWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +46,11 @@ class RecorderWiring(msgspec.Struct, frozen=True, kw_only=True):
     """Raises OSError with one clear line when the journal cannot be opened: then the trader does not start."""
     address_of: Callable[[str], Mailbox]
     telemetry: Mailbox
-    watchers: tuple[Mailbox, ...]
-    """Told the journal's health whenever it changes: a trader that cannot remember must not enter."""
+    watchers: tuple[Address, ...]
+    """Told the journal's and the disk's health at each change, and when they have started anew: a trader that cannot
+    remember must not enter."""
+    free_bytes: Callable[[], int]
+    """Of the journal's disk; raises OSError."""
     monotonic_s: Callable[[], float]
 
 
@@ -61,10 +68,14 @@ class Recorder(Actor):
         self._fault = ""
         self._written = 0
         self._dropped = 0
+        self._cramped = ""
 
     def on_start(self) -> None:
         """Open, create or migrate the journal."""
         self._journal = self._wiring.open_journal()
+        for watcher in self._wiring.watchers:
+            self.watch(watcher)
+        self._look_for_room()
 
     def on_stop(self) -> None:
         """Write what waits and close."""
@@ -99,11 +110,48 @@ class Recorder(Actor):
                 self._flush_soon()
             case DeadLetter():
                 self._dead(message)
-            case TimerFired(key="flush"):
-                self._armed = False
-                self._flush()
+            case TimerFired(key=key):
+                self._timer(key)
+            case Up(path=path):
+                self._tell_ills(path)
             case _:
                 pass
+
+    def _timer(self, key: str) -> None:
+        if key == "room":
+            self._look_for_room()
+        else:
+            self._armed = False
+            self._flush()
+
+    def _look_for_room(self) -> None:
+        """Say it before the journal cannot be written any more."""
+        self.timer("room", ROOM_MS, real=True)
+        try:
+            free = self._wiring.free_bytes()
+        except OSError as error:
+            cramped = f"its room cannot be told: {error.strerror}"
+        else:
+            enough = free >= ROOM_BYTES_MIN * (2 if self._cramped else 1)
+            cramped = "" if enough else f"less than {ROOM_BYTES_MIN >> 20} MiB are free; free some space"
+        if cramped == self._cramped:
+            return
+        self._cramped = cramped
+        logger.log(logging.ERROR if cramped else logging.INFO, "the journal's disk: %s", cramped or "has room again")
+        self._tell_health("disk", cramped, self._wiring.watchers)
+
+    def _tell_ills(self, path: str) -> None:
+        """Tell a watcher that has started anew what is wrong."""
+        anew = [w for w in self._wiring.watchers if w.path == path]
+        for subsystem, fault in ((SUBSYSTEM, self._fault), ("disk", self._cramped)):
+            if fault:
+                self._tell_health(subsystem, fault, anew)
+
+    def _tell_health(self, subsystem: str, fault: str, watchers: Iterable[Address]) -> None:
+        health = 0 if fault else 100
+        told = system.HealthReported(subsystem=subsystem, health=health, reason=fault, now_ms=self.now_ms())
+        for watcher in watchers:
+            watcher.tell(told)
 
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
@@ -204,11 +252,7 @@ class Recorder(Actor):
         else:
             logger.info("journal: written again, %d rows dropped meanwhile", self._dropped)
         self._fault = fault
-        told = system.HealthReported(
-            subsystem=SUBSYSTEM, health=0 if fault else 100, reason=fault, now_ms=self.now_ms()
-        )
-        for watcher in self._wiring.watchers:
-            watcher.tell(told)
+        self._tell_health(SUBSYSTEM, fault, self._wiring.watchers)
 
 
 def _rows(record: object) -> int:

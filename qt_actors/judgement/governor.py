@@ -262,7 +262,7 @@ class Governor(Actor):
         else:
             self._ills.pop(subsystem, None)
         if self._ills != before:
-            LOG.log(logging.WARNING if reason else logging.INFO, "%s: %s", subsystem, reason or "well again")
+            LOG.log(logging.WARNING if reason else logging.INFO, "%s", reason or f"{subsystem}: well again")
             self._judge()
 
     def _judge(self) -> None:

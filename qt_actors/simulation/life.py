@@ -31,6 +31,7 @@ from qt_actors.tree import supervision_tree
 
 KEY: Final = "sim-key-7f3a91c05d"
 SECRET: Final = "sim-secret-b82e64d1fa"  # noqa: S105 -- looked for in everything that is written
+ROOM_BYTES: Final = 1 << 30
 NOWHERE: Final = "http://127.0.0.1:1"
 UNPROTECTED: Final = "qt_unprotected_position_seconds_total"
 WEIGHTY: Final = ("GovernorState", "TradeClosed", "TradeChanged", "IntentResolved", "LedgerSynced", "DecisionsMade")
@@ -130,6 +131,7 @@ class Life:
             clock=self.runtime.clock,
             serve=None,
             open_journal=open_journal,
+            free_bytes=lambda _folder: ROOM_BYTES,
             load_model=setup.load_model,
             web=False,
             metrics=self.metrics,

@@ -36,6 +36,7 @@ class Process:
             address_of=self.runtime.address,
             telemetry=address["telemetry"],
             watchers=(),
+            free_bytes=lambda: 1 << 30,
             monotonic_s=self.runtime.monotonic_s,
         )
         governor = GovernorWiring(

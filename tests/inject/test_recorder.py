@@ -26,6 +26,8 @@ class House:
     def __init__(self, folder):
         self.file = folder / FILE_NAME
         self.journals = []
+        self.free = 1 << 30
+        self.look = lambda: self.free
         self.runtime = SimRuntime(seed=1, start_ms=NOW)
         self.executor = Probe(self.runtime, "root/executor")
         self.governor = Probe(self.runtime, "root/governor")
@@ -35,6 +37,7 @@ class House:
             address_of=self.runtime.address,
             telemetry=self.runtime.address("root/telemetry"),
             watchers=(self.runtime.address("root/governor"),),
+            free_bytes=self.room,
             monotonic_s=self.runtime.monotonic_s,
         )
         self.runtime.start(SupervisorSpec("root", children=(ChildSpec("recorder", lambda: Recorder(wiring)),)))
@@ -45,6 +48,9 @@ class House:
     def open_journal(self):
         self.journals.append(SqliteJournal(self.file, lambda: NOW))
         return self.journals[-1]
+
+    def room(self):
+        return self.look()
 
     def counts(self):
         return len(self.reader.rows("bars")), len(self.reader.rows("fills"))
@@ -276,7 +282,8 @@ def test_a_dead_letter_becomes_an_incident_that_names_message_sender_and_cause(h
 
 
 def test_a_crashed_recorder_opens_the_journal_again_and_writes_what_waited_in_its_mailbox(house):
-    house.runtime.inject(Crash(path=PATH, nth=1))
+    house.runtime.run_until_idle()
+    house.runtime.inject(Crash(path=PATH, nth=house.runtime.handled(PATH) + 1))
     house.recorder.tell(an_equity(NOW))
     house.recorder.tell(record())
     house.executor.expect(IntentsRecorded, within_ms=10_000)
@@ -296,6 +303,7 @@ def test_a_journal_that_cannot_be_opened_brings_the_tree_down_with_the_reason(tm
         address_of=runtime.address,
         telemetry=runtime.address(nobody.path),
         watchers=(),
+        free_bytes=lambda: 1 << 30,
         monotonic_s=runtime.monotonic_s,
     )
     runtime.start(SupervisorSpec("root", children=(ChildSpec("recorder", lambda: Recorder(wiring)),)))
