@@ -15,7 +15,15 @@ import msgspec
 
 from qt_actors.kernel import Actor, Address, TimerFired
 from qt_actors.messages.base import Message
-from qt_actors.messages.orders import Command, PlaceConditional, PlaceOrder
+from qt_actors.messages.orders import (
+    Command,
+    OrderAccepted,
+    OrderCancelled,
+    OrderFound,
+    OrderMissing,
+    PlaceConditional,
+    PlaceOrder,
+)
 from qt_actors.messages.requests import (
     AccountLoadRequested,
     BarsLoadRequested,
@@ -26,6 +34,8 @@ from qt_actors.messages.system import VenueLost, VenueReady
 from qt_actors.ports import Exchange, Mailbox
 from qt_actors.venue.tickets import Answered, Loading, Ticket, denied, key_of
 
+SERVED = OrderAccepted | OrderCancelled | OrderFound | OrderMissing
+"""Answers that only an exchange which works again can give."""
 Load = RulesLoadRequested | BarsLoadRequested | AccountLoadRequested | LedgerLoadRequested
 
 
@@ -40,7 +50,8 @@ class GatewayWiring(msgspec.Struct, frozen=True, kw_only=True):
     outcome_listeners: tuple[Mailbox, ...] = ()
     """Told of every outcome of a command, besides whoever gave it."""
     retry_real_ms_min: int = 250
-    retry_real_ms_max: int = 30_000
+    retry_real_ms_max: int = 8_000
+    """Positions may be bare when the exchange is back: it is asked often, with one cheap request."""
     budget_real_ms: int = 5_000
     connect_real_ms_max: int = 60_000
 
@@ -136,6 +147,9 @@ class Gateway(Actor):
         else:
             self._in_flight.pop(answer.key, None)
         self._tell_outcome(self._wiring.address_of(answer.reply_to), answer.outcome)
+        if self._ready is None and isinstance(answer.outcome, SERVED):
+            self._attempt = 0
+            self._connect()
 
     def _tell_outcome(self, reply_to: Mailbox, outcome: object) -> None:
         for mailbox in (reply_to, *self._wiring.outcome_listeners):

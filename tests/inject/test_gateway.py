@@ -203,6 +203,30 @@ def test_a_lost_venue_is_told_once_and_connected_again_with_growing_pauses(house
     assert len(house.port.submitted) == 1
 
 
+def test_a_long_outage_is_over_a_few_seconds_after_the_exchange_is_back(house: House) -> None:
+    for _ in range(12):
+        house.answer_connect(VenueLost(reason="refused"))
+        attempts = len(house.port.connects)
+        house.runtime.run_until(lambda n=attempts: len(house.port.connects) > n, 12_000)
+        assert len(house.port.connects) == attempts + 1
+
+
+def test_protection_that_gets_through_while_the_venue_is_lost_has_it_asked_at_once(house: House) -> None:
+    for _ in range(8):
+        house.answer_connect(VenueLost(reason="refused"))
+        attempts = len(house.port.connects)
+        house.runtime.run_until(lambda n=attempts: len(house.port.connects) > n, 60_000)
+    house.answer_connect(VenueLost(reason="refused"))
+    house.tell(a_stop())
+    house.tell(a_stop("s-2"))
+    before = len(house.port.connects)
+    unknown = orders.OrderOutcomeUnknown(client_id="s-1", symbol="BTCUSDT", conditional=True, reason="timeout")
+    house.answer(unknown, which=0)
+    assert len(house.port.connects) == before
+    house.answer(accepted("s-2"))
+    assert len(house.port.connects) == before + 1
+
+
 def test_a_ban_is_waited_out(house: House) -> None:
     house.answer_connect(VenueLost(reason="banned", until_ms=NOW + 120_000))
     house.runtime.run_for(119_000)
