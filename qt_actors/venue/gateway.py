@@ -65,7 +65,7 @@ class Gateway(Actor):
         self._wiring = wiring
         self._ready: VenueReady | None = None
         self._lost = VenueLost(reason="not connected yet")
-        self._attempt = 0
+        self._attempt, self._connecting = 0, False
         self._in_flight: dict[tuple[str, str], int] = {}
         self._fences: dict[str, tuple[int, int]] = {}
         self._denied = 0
@@ -147,7 +147,7 @@ class Gateway(Actor):
         else:
             self._in_flight.pop(answer.key, None)
         self._tell_outcome(self._wiring.address_of(answer.reply_to), answer.outcome)
-        if self._ready is None and isinstance(answer.outcome, SERVED):
+        if self._ready is None and not self._connecting and isinstance(answer.outcome, SERVED):
             self._attempt = 0
             self._connect()
 
@@ -172,20 +172,21 @@ class Gateway(Actor):
                 exchange.load_ledger(since_ms, symbols, Loading(self.me, reply_to))
 
     def _connect(self) -> None:
+        self._connecting = True
         self._wiring.exchange.connect(self.me)
         # Should the port stay silent, the next attempt comes all the same.
         self.timer("connect", self._wiring.connect_real_ms_max, real=True)
 
     def _connected(self, ready: VenueReady) -> None:
         self.cancel_timer("connect")
-        self._attempt = 0
+        self._attempt, self._connecting = 0, False
         self._ready = ready
         self._publish(ready)
 
     def _disconnected(self, lost: VenueLost) -> None:
         if self._ready is not None or lost != self._lost:
             self._publish(lost)
-        self._ready, self._lost = None, lost
+        self._ready, self._lost, self._connecting = None, lost, False
         delay_ms = min(self._wiring.retry_real_ms_min * 2**self._attempt, self._wiring.retry_real_ms_max)
         self._attempt = min(self._attempt + 1, 16)
         if lost.until_ms is not None and lost.until_ms > self.now_ms():
