@@ -79,6 +79,7 @@ class AlgoOrders:
         """The order as asked for, its syntax checked; it has no id yet."""
         if params.required(wire, "algoType") != "CONDITIONAL":
             raise refusal(-1130, "algoType")
+        params.choice(wire, "newOrderRespType", admission.RESPONSE_TYPES, "ACK", -1136)
         symbol = params.symbol_of(wire)
         self._core.rules_of(symbol)
         side, kind = params.required(wire, "side"), params.required(wire, "type")
@@ -154,6 +155,8 @@ class AlgoOrders:
         admission.check_status(rules, algo.side, reduces=algo.reduce_only)
         if not algo.close_position:
             admission.check_quantity(rules, algo.quantity, market=algo.type in MARKET_TYPES)
+        if algo.callback_rate is None and algo.trigger_price <= 0:
+            raise refusal(-4006)
         if not algo.reduce_only and algo.trigger_price:
             admission.check_notional(rules, algo.quantity, algo.trigger_price)
         for price in (algo.trigger_price, algo.activate_price or ZERO):
@@ -161,8 +164,6 @@ class AlgoOrders:
                 raise refusal(-1111)
             if rules.max_price and price > rules.max_price:
                 raise refusal(-4007)
-        if algo.callback_rate is None and algo.trigger_price <= 0:
-            raise refusal(-4006)
         if algo.activate_price is not None and algo.activate_price <= 0:
             raise refusal(-4135)
         if algo.price:

@@ -21,6 +21,8 @@ def change(desk: Desk, price: str) -> None:
     ("side", "wire", "code"),
     [
         ("SELL", {"type": "STOP_MARKET", "quantity": "0.1", "triggerPrice": "0"}, -4006),
+        ("SELL", {"type": "STOP_MARKET", "quantity": "0.1", "triggerPrice": "-1"}, -4006),
+        ("SELL", {"type": "STOP_MARKET", "quantity": "0.1", "triggerPrice": "59000", "newOrderRespType": "x"}, -1136),
         ("SELL", {"type": "STOP_MARKET", "quantity": "0.1", "triggerPrice": "99999999"}, -4007),
         ("SELL", {"type": "STOP_MARKET", "closePosition": "true", "triggerPrice": "1", "reduceOnly": "false"}, -4138),
         ("BUY", {"type": "STOP", "quantity": "0.1", "triggerPrice": "61000", "price": "70000"}, -4183),
