@@ -38,6 +38,7 @@ LAST_RESORT: Final = Guard(exit_after_ms=30_000)
 """Beyond repair and still here after this: the process ends all the same, for the runner to start it again."""
 ORDERS_TIMEOUT_S: Final = 1.5
 ACCOUNT_TIMEOUT_S: Final = 2.5
+LEFT_TIMEOUT_S: Final = 0.5
 """Together less than the whole stop may take."""
 READY_TIMEOUT_S: Final = 60.0
 
@@ -183,9 +184,18 @@ def _note_end(journal: Path, generation: int, now_ms: int) -> None:
 
 
 def _drained(runtime: ThreadRuntime) -> AccountSnapshot | None:
-    """Let what is under way end, then ask the account for the exchange's last word: the journal ends equal to it."""
+    """Let what is under way end, then ask the account for the exchange's last word: the journal ends equal to it.
+
+    What that shows to be over without us is put right before we go: a stop whose position is closed.
+    """
     _ask(runtime, "root/trading/executor", ORDERS_TIMEOUT_S, "orders are still under way")
     told = _ask(runtime, "root/venue/account", ACCOUNT_TIMEOUT_S, "the last reconciliation was not finished")
+    _ask(
+        runtime,
+        "root/trading/executor",
+        LEFT_TIMEOUT_S,
+        "stops of closed positions may still rest until the next start",
+    )
     return told.account if isinstance(told, Drained) else None
 
 

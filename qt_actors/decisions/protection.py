@@ -47,9 +47,8 @@ class Findings(msgspec.Struct, frozen=True):
     vanished: tuple[PositionVanished, ...] = ()
     """Trades open (or of doubted entry) in our book and flat, or turned round, on the exchange."""
     left: tuple[PositionVanished, ...] = ()
-    """Trades ended in our book and flat on the exchange, whose stop is not known to be gone: nothing needs it now."""
-    leaving: frozenset[str] = frozenset()
-    """Symbols of such trades that ended after the snapshot was asked for."""
+    """Trades ended in our book whose stop is not known to be gone; asked for after they had opened, the snapshot shows
+    them flat, so it was taken after their end."""
 
 
 def held_side(quantity: Decimal) -> Side:
@@ -147,8 +146,7 @@ def examine(
         ),
         orphans=_orphans(snapshot, trades, frozenset(held)),
         vanished=tuple(PositionVanished(symbol=s) for s in mine if s not in same),
-        left=tuple(PositionVanished(symbol=s) for s, t in gone.items() if t.changed_ms <= asked_ms and s not in held),
-        leaving=frozenset(s for s, t in gone.items() if t.changed_ms > asked_ms),
+        left=tuple(PositionVanished(symbol=s) for s, t in gone.items() if t.opened_ms < asked_ms and s not in held),
     )
 
 

@@ -22,6 +22,7 @@ from qt_actors.decisions.trade_repair import (
     on_resized,
     place,
     stop_failed,
+    stop_taken_back,
 )
 from qt_actors.decisions.trade_reports import opened_report
 from qt_actors.decisions.trade_state import (
@@ -134,19 +135,19 @@ def _late(trade: TradeState, client_id: str, status: str, now_ms: int) -> Step:
         return on_gone(trade, client_id, now_ms)
     purpose = purpose_of(trade, client_id)
     if client_id == trade.stop_id or purpose not in {"stop", "target", "trail"}:
-        return Step(trade)
-    if purpose == "stop" and not trade.stop_id:
-        left = with_changes(trade, now_ms, stop_id=client_id)
-        if trade.phase == "closed":
-            return Step(left, (), (SnapshotRequested(reason=f"whether {trade.symbol} is flat"),))
-        trade = left
-    return Step(trade, (cancel(trade, client_id),))
+        return Step(without(trade, client_id, now_ms) if client_id in trade.pending else trade)
+    if purpose != "stop" or trade.stop_id:
+        return Step(trade, (cancel(trade, client_id),))
+    left = with_changes(trade, now_ms, stop_id=client_id)
+    if trade.phase == "closed":
+        return Step(left, (), (SnapshotRequested(reason=f"whether {trade.symbol} is flat"),))
+    return stop_taken_back(left, now_ms)
 
 
 def on_gone(trade: TradeState, client_id: str, now_ms: int) -> Step:
     """Note that the stop which outlasted its trade is cancelled, triggered or not known any more."""
     ours = trade.phase in ENDED and client_id == trade.stop_id
-    return Step(with_changes(trade, now_ms, stop_id="") if ours else trade)
+    return Step(with_changes(trade, now_ms, stop_id="", pending=()) if ours else trade)
 
 
 def _stands(trade: TradeState, client_id: str) -> bool:

@@ -48,7 +48,14 @@ def abandon(trade: TradeState, now_ms: int, reason: str) -> Step:
     """End a trade that never held anything; its stop, if any, is taken back."""
     ended = with_changes(trade, now_ms, phase="abandoned", reason=reason, pending=(), stops_sent=())
     released = ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome=reason)
-    return Step(ended, taken_back(trade, trade.stop_id), (released,))
+    step = stop_taken_back(ended, now_ms)
+    return Step(step.trade, step.commands, (released,))
+
+
+def stop_taken_back(trade: TradeState, now_ms: int) -> Step:
+    """Cancel the stop that is left of a trade; until the answer it is under way."""
+    cancels = taken_back(trade, trade.stop_id)
+    return Step(with_changes(trade, now_ms, pending=tuple(c.client_id for c in cancels)), cancels)
 
 
 def end(trade: TradeState, now_ms: int, *, seen: bool = False) -> Step:
@@ -60,7 +67,8 @@ def end(trade: TradeState, now_ms: int, *, seen: bool = False) -> Step:
     ended = with_changes(trade, now_ms, phase="closed", stop_id=stop_id, pending=(), stops_sent=())
     exits, closed = taken_back(trade, trade.target_id, trade.trail_id), closed_report(trade, now_ms)
     if seen:
-        return Step(ended, (*taken_back(trade, trade.stop_id), *exits), (closed,))
+        step = stop_taken_back(ended, now_ms)
+        return Step(step.trade, (*step.commands, *exits), (closed,))
     return Step(ended, exits, (closed, SnapshotRequested(reason=f"whether {trade.symbol} is flat")))
 
 
@@ -246,7 +254,7 @@ def on_position_gone(trade: TradeState, now_ms: int) -> Step:
     The account has said that it is flat: its stop is taken back, again with every such word, until it is gone.
     """
     if trade.phase in ENDED:
-        return Step(trade, taken_back(trade, trade.stop_id))
+        return stop_taken_back(trade, now_ms) if trade.stop_id else Step(trade)
     if not trade.filled:
         return abandon(trade, now_ms, "no position and no fill")
     kinds = trade.exits if "external" in trade.exits else (*trade.exits, "external")

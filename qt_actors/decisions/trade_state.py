@@ -167,4 +167,4 @@ def awaited(trade: TradeState) -> tuple[str, ...]:
 
 def is_under_way(trade: TradeState) -> bool:
     """Tell whether an order of the trade is on its way, or its end not heard of yet."""
-    return not is_over(trade) if trade.phase in ENDED else trade.phase in MOVING or bool(trade.pending)
+    return trade.phase in MOVING or bool(trade.pending)

@@ -312,9 +312,10 @@ class Executor(Actor):
 
     def _note_refusal(self, refused: orders.OrderRejected) -> None:
         """Keep what the exchange refused of what we placed; too many stops in a row make us ill."""
+        if not self._is_pending(refused.symbol, refused.client_id):
+            return  # a cancel was refused
         purpose = purpose_in(refused.client_id)
-        if self._is_pending(refused.symbol, refused.client_id):
-            self._note("order refused", refused.symbol, f"{purpose}: {refused.code} {refused.reason}", repaired=False)
+        self._note("order refused", refused.symbol, f"{purpose}: {refused.code} {refused.reason}", repaired=False)
         if purpose == "stop" and (news := self._refusals.refused(refused.code, refused.reason, self.now_ms())):
             self._tell_watchers(news)
             self.timer("stops", PAUSE_REAL_MS, real=True)
@@ -335,7 +336,11 @@ class Executor(Actor):
 
     def _is_pending(self, symbol: str, client_id: str) -> bool:
         trade = self._trades.get(symbol)
-        return trade is not None and (client_id in trade.pending or client_id in awaited(trade))
+        return (
+            trade is not None
+            and trade.phase not in ENDED
+            and (client_id in trade.pending or client_id in awaited(trade))
+        )
 
     def _step(self, symbol: str, fold: Callable[[positions.TradeState, int], Step]) -> None:
         trade = self._trades.get(symbol)

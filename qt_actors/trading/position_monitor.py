@@ -134,7 +134,7 @@ class PositionMonitor(Actor):
         kept = {key: symbol for key, symbol in self._found.items() if symbol in found.unsettled}
         kept |= {key: correction.symbol for key, correction in keys.items()}
         self._found = {key: symbol for key, symbol in kept.items() if key not in told}
-        if len(told) < len(confirmed) or found.leaving:
+        if len(told) < len(confirmed):
             self.timer("look", LOOK_AGAIN_REAL_MS, real=True)
         if any(isinstance(f, PositionVanished | PositionResized) for f in fresh):
             self._wiring.account.tell(LedgerSyncRequested(reason="to explain a mismatch by its fills"))

@@ -8,7 +8,7 @@ from qt_actors.decisions import trade_life
 from qt_actors.kernel import Probe
 from qt_actors.messages import orders
 from qt_actors.messages.policy import EntryAdmitted, ReservationReleased
-from qt_actors.messages.positions import ClosePosition
+from qt_actors.messages.positions import ClosePosition, PositionVanished
 from qt_actors.messages.system import Drained, DrainRequested
 from tests.builders import NOW, a_decision, a_plan, order_update
 from tests.executor_house import PATH, House, word
@@ -74,6 +74,22 @@ def test_an_entry_on_its_way_is_waited_for_and_armed(house, drainer):
     for order in house.sent(orders.PlaceConditional)[1:]:
         drainer.expect_none()
         house.accept(order)
+    drainer.expect(Drained)
+
+
+def test_a_close_that_ends_while_stopping_is_not_waited_for_longer_but_the_cancel_of_its_stop_is(house, drainer):
+    trade = house.open()
+    house.tell(ClosePosition(symbol="BTCUSDT", reason="enough", exit_reason="manual"))
+    drain(house, drainer)
+    drainer.expect_none()
+    close, stop = house.sent(orders.PlaceOrder)[-1], house.sent(orders.PlaceConditional)[0]
+    house.tell(order_update(trade, close.client_id, "FILLED", executed="0.010", trade_id=9, side="SELL", last="0.010"))
+    drainer.expect(Drained)
+    house.tell(PositionVanished(symbol="BTCUSDT"))
+    drain(house, drainer)
+    drainer.expect_none()
+    assert house.sent(orders.CancelOrder)[-1].client_id == stop.client_id
+    house.tell(orders.OrderMissing(client_id=stop.client_id, symbol="BTCUSDT", conditional=True))
     drainer.expect(Drained)
 
 

@@ -240,12 +240,14 @@ def test_what_was_put_right_proves_nothing_for_the_next_time_and_a_second_look_i
     assert [type(m) for m in house.executor.heard] == [ProtectPosition, ProtectPosition]
 
 
-def test_what_a_snapshot_was_too_old_to_judge_is_looked_at_again_after_a_second(house):
-    house.hold(phase="closed", exited=D("0.010"), changed_ms=NOW + 5_000)
-    house.tell(a_snapshot(positions=()))
-    assert (house.account.heard, house.executor.heard) == ((), ())
+def test_what_is_sure_and_cannot_be_acted_upon_yet_is_looked_at_again_after_a_second(house):
+    house.hold(stop_id="", pending=("qt-BTCUSDT-sxwkn4-s1",), changed_ms=NOW + 900)
+    bare = a_snapshot(conditionals=())
+    house.tell(bare, later(bare, 300))
+    asked = len(house.account.heard)
+    assert house.executor.heard == ()
     house.runtime.run_for(LOOK_AGAIN_REAL_MS)
-    assert [type(m) for m in house.account.heard] == [SnapshotRequested]
+    assert [type(m) for m in house.account.heard[asked:]] == [SnapshotRequested]
 
 
 def test_an_orphan_of_ours_is_to_be_cancelled_when_two_snapshots_agree(house):

@@ -167,8 +167,8 @@ def test_an_order_of_an_earlier_trade_is_an_orphan_beside_the_living_one():
     assert [o.client_id for o in found.orphans] == [old.client_id]
 
 
-def test_a_trade_that_has_ended_leaves_its_stop_until_a_snapshot_no_older_than_its_end_shows_it_flat():
-    ended = an_open_trade(phase="closed", exited=D("0.010"), changed_ms=NOW + 1000)
+def test_a_trade_that_has_ended_leaves_its_stop_until_a_snapshot_younger_than_its_entry_shows_it_flat():
+    ended = an_open_trade(phase="closed", exited=D("0.010"), opened_ms=NOW + 999, changed_ms=NOW + 5000)
     flat = a_snapshot(positions=())
     left = (PositionVanished(symbol="BTCUSDT"),)
     assert examine(flat, {"BTCUSDT": ended}).left == left

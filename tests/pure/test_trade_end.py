@@ -51,17 +51,20 @@ def test_a_trade_that_its_fills_have_ended_leaves_its_stop_and_asks_whether_the_
     assert (step.trade.phase, step.trade.stop_id) == ("closed", opened().stop_id)
     assert step.trade.stop_id not in cancelled(step)
     assert [type(e) for e in step.events] == [TradeClosed, SnapshotRequested]
-    assert is_under_way(step.trade)
+    assert not is_under_way(step.trade), "nobody waits for it"
     assert not is_over(step.trade)
 
 
 def test_what_the_account_shows_flat_takes_the_stop_back_again_and_again_until_it_is_gone():
     ended = closed_by_fills().trade
-    for _ in range(3):
+    for answer in (-1001, 0):
         step = trade_repair.on_position_gone(ended, NOW)
-        assert (cancelled(step), step.trade) == ([ended.stop_id], ended)
-    gone = trade_life.on_gone(ended, ended.stop_id, NOW).trade
-    assert is_over(gone)
+        assert cancelled(step) == [ended.stop_id]
+        assert is_under_way(step.trade)
+        step = trade_life.on_refused(step.trade, ended.stop_id, answer, "not now", NOW)
+        assert (step.trade.stop_id, is_under_way(step.trade)) == (ended.stop_id, False)
+    gone = trade_life.on_gone(trade_repair.on_position_gone(ended, NOW).trade, ended.stop_id, NOW).trade
+    assert (is_over(gone), is_under_way(gone)) == (True, False)
     assert trade_repair.on_position_gone(gone, NOW).commands == ()
 
 
