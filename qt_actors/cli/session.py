@@ -39,7 +39,9 @@ LAST_RESORT: Final = Guard(exit_after_ms=30_000)
 ORDERS_TIMEOUT_S: Final = 1.5
 ACCOUNT_TIMEOUT_S: Final = 2.5
 LEFT_TIMEOUT_S: Final = 0.5
-"""Together less than the whole stop may take."""
+TREE_TIMEOUT_S: Final = 0.5
+"""Left of the whole for the actors to stop."""
+LOOKS: Final = 4
 READY_TIMEOUT_S: Final = 60.0
 
 
@@ -169,7 +171,7 @@ def _stop(runtime: ThreadRuntime, venue: Venue) -> bool:
     before_s = time.monotonic()
     if venue.serve is not None:
         runtime.address("root/venue/exchange").tell(MarketPaused())
-    text, well = cover_text(None if runtime.failed.is_set() else _drained(runtime))
+    text, well = cover_text(None if runtime.failed.is_set() else last_word(runtime))
     LOG.log(logging.INFO if well else logging.WARNING, "%s", text)
     in_order = runtime.stop(STOP_TIMEOUT_S - (time.monotonic() - before_s))
     LOG.info("stopped %sin %.1f s", "in order " if in_order else "", time.monotonic() - before_s)
@@ -183,20 +185,24 @@ def _note_end(journal: Path, generation: int, now_ms: int) -> None:
         LOG.warning("the next start will call this end unclean: %s", error)
 
 
-def _drained(runtime: ThreadRuntime) -> AccountSnapshot | None:
+def last_word(runtime: ThreadRuntime) -> AccountSnapshot | None:
     """Let what is under way end, then ask the account for the exchange's last word: the journal ends equal to it.
 
-    What that shows to be over without us is put right before we go: a stop whose position is closed.
+    What that shows is put right before we go: stops without a position, positions without a stop; then we look again.
     """
+    last_s = time.monotonic() + STOP_TIMEOUT_S - TREE_TIMEOUT_S
+    left, shown = "stops of closed positions may still rest until the next start", None
     _ask(runtime, "root/trading/executor", ORDERS_TIMEOUT_S, "orders are still under way")
-    told = _ask(runtime, "root/venue/account", ACCOUNT_TIMEOUT_S, "the last reconciliation was not finished")
-    _ask(
-        runtime,
-        "root/trading/executor",
-        LEFT_TIMEOUT_S,
-        "stops of closed positions may still rest until the next start",
-    )
-    return told.account if isinstance(told, Drained) else None
+    for _ in range(LOOKS):
+        timeout_s = min(ACCOUNT_TIMEOUT_S, last_s - time.monotonic())
+        told = _ask(runtime, "root/venue/account", timeout_s, "the last reconciliation was not finished")
+        if not isinstance(told, Drained) or told.account is None:
+            break
+        shown = told.account
+        _ask(runtime, "root/trading/executor", min(LEFT_TIMEOUT_S, last_s - time.monotonic()), left)
+        if cover_text(shown)[1]:
+            break
+    return shown
 
 
 def _ask(runtime: ThreadRuntime, path: str, timeout_s: float, otherwise: str) -> object | None:
