@@ -106,6 +106,7 @@ class Feed(Actor):
                     self._incident(f"{stream} stream lost", reason, repaired=False)
             case VenueLost():
                 assembly.repairs.lost()
+                return  # asked again by bars and timers to come: at once it would be refused at once, without end
             case TimerFired(key=key):
                 self._timer(assembly, key, now_ms)
             case _:

@@ -33,6 +33,8 @@ KEY: Final = "sim-key-7f3a91c05d"
 SECRET: Final = "sim-secret-b82e64d1fa"  # noqa: S105 -- looked for in everything that is written
 ROOM_BYTES: Final = 1 << 30
 NOWHERE: Final = "http://127.0.0.1:1"
+STEPS_MAX: Final = 100_000
+"""Between two events of the world, of which there is one a second at least."""
 UNPROTECTED: Final = "qt_unprotected_position_seconds_total"
 WEIGHTY: Final = ("GovernorState", "TradeClosed", "TradeChanged", "IntentResolved", "LedgerSynced", "DecisionsMade")
 
@@ -145,9 +147,13 @@ class Life:
         return edges
 
     def run_until(self, to_us: int, interrupted: Callable[[], bool]) -> None:
-        """Let the actors live up to a moment of the world, unless interrupted; the world's time follows."""
+        """Let the actors live up to a moment of the world, unless interrupted; the world's time follows.
+
+        Raises:
+            KernelError: they chase each other without end.
+        """
         runtime, began = self.runtime, self.began_us
-        runtime.run_until(interrupted, (to_us - self.world.now_us) / 1000)
+        runtime.run_until(interrupted, (to_us - self.world.now_us) / 1000, steps_max=STEPS_MAX)
         self.world.now_us = began + round(runtime.monotonic_s() * 1e6)
 
     def tell(self, path: str, message: object) -> None:

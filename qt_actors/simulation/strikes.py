@@ -129,7 +129,7 @@ class Strikes:
     def _kill_at_write(self, fault: Fault) -> None:
         """The process is gone at one of the next writes: before it is written, or before anybody has heard of it."""
         chance = self._run.weather.chance_of(fault)
-        wanted = chance.choice(WRITES) if chance.random() < 0.7 else ""
+        wanted = fault.path or (chance.choice(WRITES) if chance.random() < 0.7 else "")
         left = min(fault.after, NAMED_WRITES_MAX if wanted else ANY_WRITES_MAX)
         before = chance.random() < 0.5
 

@@ -77,7 +77,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         number: names it within its run, and seeds its own chance.
         at_ms: virtual time since the start; for_ms: how long it lasts, 0 for a moment.
         share: of the requests or events it meets that it happens to.
-        path: of the actor; after: how many of its messages later, or writes of the journal.
+        path: of the actor, or the point of a write; after: how many of its messages later, or writes of the journal.
     """
 
     number: int

@@ -247,6 +247,17 @@ def test_after_an_outage_of_the_stream_the_gap_is_filled_in_order(house: House) 
     assert house.bars() == list(range(HISTORY - 1, HISTORY + 10))
 
 
+def test_while_the_exchange_is_lost_and_the_stream_goes_on_a_refusal_is_not_asked_again_at_once(house: House) -> None:
+    house.gateway.answers(BarsLoadRequested, lambda _: VenueLost(reason="not connected"))
+    house.run_to(HISTORY + 2)
+    house.tell(update(("BTCUSDT", HISTORY + 2)))  # a bar is missing for certain: it is asked for, and that is refused
+    house.asks()
+    house.runtime.run_for(30_000)
+    assert 1 <= len(house.asks()) <= 20, "asked by the timers, and by nothing else"
+    house.tell(update(("BTCUSDT", HISTORY + 2)))
+    assert len(house.asks()) == 1, "asked again with the next bar heard"
+
+
 def test_a_stream_that_leaves_a_symbol_out_three_times_is_reopened_but_not_again_and_again(house: House) -> None:
     for n in range(HISTORY, HISTORY + 8):
         house.run_to(n)
