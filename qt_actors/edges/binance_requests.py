@@ -159,11 +159,11 @@ class Requests:
                 return await self._once(route, priority, weight, arguments, patient=patient)
             except Failure as failure:
                 failure.tries = attempt
-                again = failure.outcome == "retry" or (route.repeatable and failure.outcome in {"unknown", "clock"})
+                again = failure.outcome in {"retry", "clock"} or (route.repeatable and failure.outcome == "unknown")
                 if attempt >= route.tries or not again:
                     raise
                 if failure.outcome == "clock" and route is not TIME:
-                    await self.measure_clock()
+                    await self._measure_quietly()
             await asyncio.sleep(RETRY_S * attempt * (1.0 + self._means.chance()))
             attempt += 1
 
