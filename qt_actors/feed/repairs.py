@@ -11,6 +11,7 @@ BARS_MAX = 1500
 PROBES = 3
 """While nobody has the next bar, only so many symbols are asked for it: a down exchange must not cost the budget."""
 ANSWERS_MISSED_MAX = 10
+TRIES_MIN = 2
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -24,6 +25,8 @@ class Ask(msgspec.Struct, frozen=True):
 class Backfill:
     """The history of every symbol, then once the holes it was found to have.
 
+    While nobody has answered, it does not give up: without any history there is nothing to go on with.
+
     Args:
         symbols: whose; bars: how many; tries: how often the unanswered are asked again.
     """
@@ -33,22 +36,26 @@ class Backfill:
         self._tries = tries
         self._left = dict.fromkeys(symbols)
         self._since_ms: int | None = None
-        self._holes_asked = False
+        self._is_answered = self._holes_asked = False
 
     def ask(self) -> Ask | None:
         """What has not been answered yet; None when it has all been, or was asked too often."""
-        if not self._left or self._tries <= 0:
+        if not self._left:
             return None
+        if self._tries <= 0:
+            return None if self._is_answered else Ask(tuple(self._left)[:PROBES], self._since_ms, self._bars)
         self._tries -= 1
         return Ask(tuple(self._left), self._since_ms, self._bars)
 
     def loaded(self, symbol: str) -> None:
-        """A symbol's bars came."""
+        """A symbol's bars came; the first ones make it worth while to ask for all the others again."""
         self._left.pop(symbol, None)
+        if not self._is_answered:
+            self._is_answered, self._tries = True, max(self._tries, TRIES_MIN)
 
     def step(self, grid: BarGrid) -> tuple[bool, Ask | None]:
         """(whether nothing more is awaited, what to ask at once): holes make one more round."""
-        if self._left and self._tries > 0:
+        if self._left and (self._tries > 0 or not self._is_answered):
             return False, None
         if self._holes_asked or grid.newest_ms < 0:
             return grid.newest_ms >= 0, None
@@ -58,7 +65,7 @@ class Backfill:
             return True, None
         self._left = {grid.symbols[row]: None for row in rows}
         self._since_ms = since_ms
-        self._tries = max(self._tries, 2)
+        self._tries = max(self._tries, TRIES_MIN)
         return False, self.ask()
 
     @property

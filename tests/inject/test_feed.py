@@ -292,6 +292,21 @@ def test_the_back_fill_is_asked_again_for_what_failed_and_goes_on_without_what_k
     assert not np.isnan(history.ohlcv[0]).any()
 
 
+def test_a_back_fill_that_nobody_answers_is_asked_for_until_somebody_does_whatever_the_stream_brings() -> None:
+    house = House(rest=False, backfill_real_ms=1_000, backfill_tries=3)
+    house.choose()
+    for _ in range(20):
+        house.serve(error="timeout")
+        house.runtime.run_for(1_001)
+    house.run_to(HISTORY)
+    house.tell(update(*((symbol, HISTORY) for symbol in SYMBOLS)))
+    assert not [m for m in house.features.heard if isinstance(m, HistoryReady)]
+    house.serve()
+    history = house.features.expect(HistoryReady)
+    assert not np.isnan(history.ohlcv).any()
+    assert history.open_time_ms.size == HISTORY
+
+
 def test_whoever_asks_for_the_history_gets_all_that_has_been_told(house: House) -> None:
     asker = Probe(house.runtime, "root/learner")
     house.run_to(HISTORY)
