@@ -68,6 +68,8 @@ class Executor(Actor):
         self._answer_drain: Callable[[object], None] | None = None
         self._retries: dict[str, int] = {}
         """Symbol → delay of its running retry timer, real ms."""
+        self._unpriced: dict[str, positions.ProtectPosition] = {}
+        """Protection asked for before the exchange's rules were known."""
         self._wishes: dict[str, positions.ClosePosition] = {}
         """Closes asked for of positions that are not in our book yet."""
 
@@ -165,7 +167,9 @@ class Executor(Actor):
                     )
                 )
             case UniverseChosen(rules=rules):
-                self._rules = {r.symbol: r for r in rules}
+                self._rules, unpriced, self._unpriced = {r.symbol: r for r in rules}, self._unpriced, {}
+                for asked in unpriced.values():
+                    self._protect(asked)
             case _:
                 pass
 
@@ -285,10 +289,13 @@ class Executor(Actor):
             self._wiring.account.tell(positions.SnapshotRequested(reason=reason))
 
     def _protect(self, message: positions.ProtectPosition) -> None:
-        """Restore a stop or adopt; without the exchange's rules no price can be made: the monitor will ask again."""
+        """Restore a stop or adopt; without the exchange's rules no price can be made: done when they are known."""
         now, trade = self.now_ms(), self._trades.get(message.symbol)
         unknown = trade is None or trade.phase in ENDED
-        if (not self._rules and message.missing_quantity) or not (unknown or message.missing_quantity):
+        if not self._rules and message.missing_quantity:
+            self._unpriced[message.symbol] = message
+            return
+        if not (unknown or message.missing_quantity):
             return
         detail = f"{message.quantity} held, {message.missing_quantity} without a stop"
         self._note("adopted position" if unknown else "missing protection", message.symbol, detail)

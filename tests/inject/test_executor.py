@@ -193,7 +193,7 @@ def test_a_crash_of_the_executor_loses_no_trade_because_the_journal_holds_it(hou
     assert len(house.sent(orders.PlaceOrder)) == 1
 
 
-def test_before_the_rules_are_known_no_price_is_made_up(house):
+def test_before_the_rules_are_known_no_price_is_made_up_and_with_them_the_stop_follows_at_once(house):
     house.tell(
         ProtectPosition(
             symbol="ETHUSDT",
@@ -206,6 +206,8 @@ def test_before_the_rules_are_known_no_price_is_made_up(house):
         )
     )
     assert not house.sent(orders.PlaceConditional)
+    know_the_rules(house)
+    assert [c.symbol for c in house.sent(orders.PlaceConditional)] == ["ETHUSDT"]
 
 
 def test_a_position_found_without_a_trade_is_adopted_with_a_stop_at_once(house):
