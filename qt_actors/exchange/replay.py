@@ -160,7 +160,10 @@ def _scan(folder: Path, symbols: Sequence[str] | str) -> dict[str, list[_Part]]:
         if path.suffix in SUFFIXES and path.is_file():
             found.setdefault(symbol_of(path), []).append(_Part(path))
     if not found:
-        raise MarketDataError(f"{folder}: no candle file here; allowed are {', '.join(SUFFIXES)}, one or more a symbol")
+        within = sorted({path.parent.name for path in folder.glob("*/*") if path.suffix in SUFFIXES})
+        there = f"; there are some in {', '.join(within[:9])}" if within else ""
+        allowed = f"allowed are {', '.join(SUFFIXES)}, one or more a symbol"
+        raise MarketDataError(f"{folder}: no candle file here; {allowed}{there}")
     if isinstance(symbols, str):
         wanted = tuple(found) if symbols == "all" else tuple(part.strip().upper() for part in symbols.split(","))
     else:

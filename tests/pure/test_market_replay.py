@@ -252,3 +252,9 @@ def test_real_folders_open_with_every_symbol_and_no_gap(real_data: Path) -> None
     assert not np.isnan(grid.data).any()
     frame = pl.read_parquet(real_data / "klines" / "1h" / "BTCUSDT.parquet").filter(pl.col("open_time") >= start)
     assert np.array_equal(grid.data[CLOSE, 0], frame["close"][:500].to_numpy())
+
+
+def test_a_folder_whose_candles_lie_one_deeper_names_where(tmp_path: Path) -> None:
+    folder(tmp_path / "1m", ["BTCUSDT"], 20)
+    with pytest.raises(MarketDataError, match="no candle file here; .*; there are some in 1m$"):
+        source_of(ExchangeConfig(replay=str(tmp_path)))
