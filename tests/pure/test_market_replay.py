@@ -256,5 +256,5 @@ def test_real_folders_open_with_every_symbol_and_no_gap(real_data: Path) -> None
 
 def test_a_folder_whose_candles_lie_one_deeper_names_where(tmp_path: Path) -> None:
     folder(tmp_path / "1m", ["BTCUSDT"], 20)
-    with pytest.raises(MarketDataError, match="no candle file here; .*; there are some in 1m$"):
-        source_of(ExchangeConfig(replay=str(tmp_path)))
+    with pytest.raises(MarketDataError, match=r"no candle file here; .*; there are some in 1m$"):
+        ReplayMarket(tmp_path)
