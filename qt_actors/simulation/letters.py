@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from qt_actors.kernel import MailboxFullError, SimRuntime
 from qt_actors.kernel.answers import Answer
-from qt_actors.kernel.incarnation import Incarnation
+from qt_actors.kernel.incarnation import Incarnation, here
 from qt_actors.kernel.mailbox import Mailbox
 from qt_actors.kernel.messages import Envelope
 
@@ -22,11 +22,13 @@ class CountedRuntime(SimRuntime):
 
     Attributes:
         twice: what was handled a second time, though nothing had failed the first time.
+        undead: what a superseded incarnation said all the same.
     """
 
     def __init__(self, seed: int, start_ms: int, *, generation: int) -> None:
         super().__init__(seed, start_ms, generation=generation)
         self.twice: list[str] = []
+        self.undead: list[str] = []
         self._untold: dict[str, set[int]] = {}
         """Path → numbers of messages that nobody has begun to handle."""
 
@@ -42,6 +44,9 @@ class CountedRuntime(SimRuntime):
 
         def carry(envelope: Envelope) -> None:
             untold.add(envelope.number)
+            if here.own is not None and here.own.fenced:
+                name = type(envelope.message).__name__
+                self.undead.append(f"{here.own.path}#{here.own.number}, superseded, told {mailbox.path} {name}")
             try:
                 offer(envelope)
             except MailboxFullError:

@@ -232,6 +232,8 @@ class Run:
         self.checks["messages of a life"] += 1
         for fault in (*life.runtime.lost(), *life.runtime.twice):
             self.referee.fail("every message is handled once or buried", fault)
+        for fault in life.runtime.undead[:1]:
+            self.referee.fail("who is superseded says nothing", fault)
         for fault in life.runtime.crowded(at_peace=False):
             self.referee.fail("mailboxes and caches are bounded", fault)
 

@@ -103,10 +103,8 @@ BUGS = (
             Edit("qt_actors/venue/gateway.py", "            if command.fence < newest:", "            if False:"),
             Edit("qt_actors/kernel/address.py", "            if own.fenced:", "            if False:"),
         ),
-        hours=1.0,
-        rate=300.0,
+        rate=40.0,
         kinds=("hang",),
-        paths=("trading/executor",),
     ),
     Bug(
         name="lost mailbox",

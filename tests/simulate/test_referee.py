@@ -6,6 +6,8 @@ import pytest
 
 from qt_actors.kernel import Actor, ChildSpec, SupervisorSpec, conflate
 from qt_actors.kernel.answers import Answer
+from qt_actors.kernel.incarnation import here
+from qt_actors.kernel.messages import Envelope
 from qt_actors.messages.system import ControlTaken
 from qt_actors.simulation.campaign import plan_of
 from qt_actors.simulation.ear import Ear, only
@@ -62,6 +64,16 @@ def test_a_message_that_is_handled_a_second_time_is_noticed(runtime):
     box.offer(box._user[0])
     runtime.run_until_idle()
     assert len(runtime.twice) == 1
+
+
+def test_a_superseded_actor_that_speaks_is_heard(runtime):
+    own = runtime._nodes["root/keeper"].live
+    own.fenced, here.own = True, own
+    try:
+        runtime.carrier(runtime.mailbox("root/keeper"))(Envelope(1, runtime.next_number(), 1, 0, own.path))
+    finally:
+        own.fenced, here.own = False, None
+    assert runtime.undead == ["root/keeper#1, superseded, told root/keeper int"]
 
 
 def test_who_keeps_something_of_every_message_is_a_hoard(runtime):
