@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 import time
@@ -19,6 +18,7 @@ from qt_actors.cli.ownership import Asked, own
 from qt_actors.cli.readiness import holds_trades, idle_wallet, without_quorum
 from qt_actors.cli.reserve import keep_room
 from qt_actors.cli.stopping import asked_to_stop
+from qt_actors.cli.tenancy import FolderError, sole_user
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
 from qt_actors.decisions.cover import cover_text
 from qt_actors.edges.journal import FILE_NAME, end_session, next_generation
@@ -57,7 +57,7 @@ def run_session(settings: Settings, request: RunRequest) -> int:
         if not holds_trades(settings):
             raise StartError(fault, wrong_usage=True)
         LOG.error("entries stay off, open trades are protected: %s", fault)
-    with _sole_user(settings.data_dir):
+    with _sole_user(settings):
         asked = Asked(
             mode=request.mode,
             market=plan.market,
@@ -101,6 +101,15 @@ def run_session(settings: Settings, request: RunRequest) -> int:
                     _note_end(journal, generation, venue.clock.now_ms())
                 _sum_up(journal)
     return code
+
+
+@contextmanager
+def _sole_user(settings: Settings) -> Iterator[None]:
+    try:
+        with sole_user(settings):
+            yield
+    except FolderError as error:
+        raise StartError(str(error), wrong_usage=error.wrong_usage) from None
 
 
 def _free_port(settings: Settings) -> None:
@@ -264,21 +273,3 @@ def configure_logging(settings: Settings) -> OneLine:
     for name in ("uvicorn.error", "uvicorn.access", "websockets", "asyncio", "aiohttp", "pykka"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return lines
-
-
-@contextmanager
-def _sole_user(data_dir: Path) -> Iterator[None]:
-    """Make the data folder and hold its lock; the system frees it whatever becomes of us."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "lock").open("a")
-    except OSError as error:
-        line = f"QT_DATA_DIR={data_dir} cannot be used: {error.strerror}; give a folder that can be written"
-        raise StartError(line, wrong_usage=True) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            line = f"another qt run uses {data_dir}; stop it or give another QT_DATA_DIR"
-            raise StartError(line) from None
-        yield

@@ -10,13 +10,14 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
+from qt_actors.cli.tenancy import address_of, tenant
+
 if TYPE_CHECKING:
     from config.settings import Settings
     from qt_actors.edges.journal_queries import SqliteJournalReader
 
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
-_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 # compared with, not bound to
 
 Json = dict[str, Any]
 
@@ -33,10 +34,8 @@ class Trader:
     """The running trader's API."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the address from the settings; nothing is sent yet."""
-        host = "127.0.0.1" if settings.http_host in _EVERYWHERE else settings.http_host
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{settings.http_port}"
+        """Take the address of whoever uses the data folder, else the settings'; nothing is sent yet."""
+        self.url = tenant(settings.data_dir) or address_of(settings)
         self._opener = build_opener(ProxyHandler({}))  # a proxy of the environment must not see the loopback
 
     def ask(self, path: str) -> Json:

@@ -117,8 +117,8 @@ function incidents(told) {
 }
 
 function tree(told) {
-  const up = told.actors.filter(a => a.state === "up").length, restarts = told.actors.reduce((n, a) => n + a.restarts, 0);
-  put("tree-sub", `· ${up} of ${told.actors.length} up, ${plural(restarts, "restart")}`, up < told.actors.length ? "warn" : "soft");
+  const actors = told.actors.filter(a => a.kind !== "supervisor"), up = actors.filter(a => a.state === "up").length, restarts = told.actors.reduce((n, a) => n + a.restarts, 0);
+  put("tree-sub", `· ${up} of ${actors.length} actors up, ${plural(restarts, "restart")}`, up < actors.length ? "warn" : "soft");
   if ($("tree-box").open) table("tree", ["<Actor", "<State", "Restarts", "Waiting", "Handled", "Busy", "<Last message", "<Figures"], told.actors.map(a => [
     "\u00a0\u00a0".repeat(a.path.split("/").length - 1) + a.path.split("/").pop(), [a.state, a.state === "up" ? "up" : "warn"], a.restarts, a.mailbox_depth, a.handled, a.busy_ms ? a.busy_ms + " ms" : DASH, a.last_message,
     [a.state !== "up" && a.last_error ? a.last_error : Object.entries(a.statistics).map(([k, v]) => `${k} ${v}`).join(", "), "wrap soft"]]), "");
