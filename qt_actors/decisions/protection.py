@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import msgspec
 
 from qt_actors.decisions.admission import Holding
-from qt_actors.decisions.ids import client_id, parse
+from qt_actors.decisions.ids import client_id, parse, purpose_in
 from qt_actors.decisions.leverage import LIQUIDATION_SHARE
 from qt_actors.decisions.trade_state import ENDED, HELD, is_ours, is_over, purpose_of, remaining, target_left
 from qt_actors.messages.base import Side, opposite
@@ -201,7 +201,8 @@ def _orphans(
 ) -> tuple[CancelOrphan, ...]:
     """Orders of ours that belong to no living trade; foreign orders stay, and those of a position to be adopted.
 
-    An adopted one may need the stops that were there before until its own stands for all of it.
+    An adopted one may need the stops that were there before until its own stands for all of it; then its trade's other
+    stops are surplus, too.
     """
     found = []
     whole = {p.symbol for p in snapshot.positions if _stands_alone(trades.get(p.symbol), p, snapshot.conditionals)}
@@ -213,9 +214,14 @@ def _orphans(
             continue
         if trade is not None and trade.adopted and trade.phase not in ENDED and order.symbol not in whole:
             continue
-        if trade is None or trade.phase in ENDED or not is_ours(trade, order.client_id):
+        surplus = order.symbol in whole and trade is not None and _is_surplus(trade, order.client_id)
+        if trade is None or trade.phase in ENDED or not is_ours(trade, order.client_id) or surplus:
             found.append(CancelOrphan(symbol=order.symbol, client_id=order.client_id, conditional=order.conditional))
     return tuple(found)
+
+
+def _is_surplus(trade: TradeState, order_id: str) -> bool:
+    return purpose_in(order_id) == "stop" and order_id not in {trade.stop_id, *trade.pending}
 
 
 def _stands_alone(trade: TradeState | None, position: Position, conditionals: tuple[RestingOrder, ...]) -> bool:

@@ -45,7 +45,7 @@ from qt_actors.decisions.trade_state import (
     with_counted,
     without,
 )
-from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderFound, OrderUpdated, Purpose
+from qt_actors.messages.orders import CancelOrder, ConditionalUpdated, Fill, OrderFound, OrderUpdated, Purpose
 from qt_actors.messages.policy import EntryPlan, ReservationReleased
 from qt_actors.messages.positions import ExitReason, SnapshotRequested, TradeState
 
@@ -236,10 +236,17 @@ def on_position_seen(trade: TradeState, size: Decimal, price: Decimal, now_ms: i
 
 
 def on_found(trade: TradeState, found: OrderFound, now_ms: int, forbidden: str) -> Step:
-    """Take a look-up that found the order; an entry's answer carries its price."""
+    """Take a look-up that found the order; an entry's answer carries its price.
+
+    Who has to ask may have missed executions, too: no stop of what is held is taken back before the account is seen.
+    """
     if found.client_id == trade.entry_id:
         return on_entry_found(trade, found.status, found.executed_quantity, found.average_price, now_ms)
-    return on_accepted(trade, found.client_id, found.status, found.executed_quantity, now_ms, forbidden)
+    step = on_accepted(trade, found.client_id, found.status, found.executed_quantity, now_ms, forbidden)
+    if not remaining(trade) or trade.phase in ENDED:
+        return step
+    kept = tuple(c for c in step.commands if not isinstance(c, CancelOrder) or purpose_of(trade, c.client_id) != "stop")
+    return Step(step.trade, kept, step.events)
 
 
 def on_entry_found(trade: TradeState, status: str, executed: Decimal, price: Decimal, now_ms: int) -> Step:

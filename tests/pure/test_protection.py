@@ -200,6 +200,16 @@ def test_an_adopted_position_needs_the_stops_before_it_until_its_own_stands_for_
         assert [o.client_id for o in found.orphans] == orphans
 
 
+def test_another_stop_of_the_trade_is_surplus_only_once_its_newest_alone_covers_the_position():
+    newest = a_stop(client_id="qt-BTCUSDT-sxwkn4-s3", exchange_id=3)
+    trade = an_open_trade(stop_id=newest.client_id)
+    snapshot = a_snapshot(conditionals=(a_stop(), newest))
+    assert [o.client_id for o in examine(snapshot, {"BTCUSDT": trade}).orphans] == [a_stop().client_id]
+    assert examine(snapshot, {"BTCUSDT": msgspec.structs.replace(trade, pending=(a_stop().client_id,))}).orphans == ()
+    larger = msgspec.structs.replace(snapshot, positions=(a_position(quantity=D("0.011")),))
+    assert examine(larger, {"BTCUSDT": trade}).orphans == ()
+
+
 def test_an_emergency_stop_without_rules_has_few_digits():
     found = missing(mark_price=D("1579.12372820"), liquidation_price=D(0))
     assert emergency_stop_price(found, None, D("0.02")) == D(1548)

@@ -9,7 +9,7 @@ import pytest
 
 from qt_actors.decisions import trade_life, trade_repair
 from qt_actors.decisions.trade_state import is_bare, is_covered, is_over, is_under_way, remaining
-from qt_actors.messages.orders import CancelOrder, PlaceConditional, PlaceOrder
+from qt_actors.messages.orders import CancelOrder, OrderFound, PlaceConditional, PlaceOrder
 from qt_actors.messages.positions import SnapshotRequested, TradeClosed
 from tests.builders import NOW, a_plan, algo_update, order_update
 
@@ -143,6 +143,27 @@ def test_each_stop_counts_for_what_it_was_sent_for_in_whatever_order_they_are_ac
     assert (trade.stop_id, trade.stop_quantity, is_covered(trade)) == (small.client_id, D("0.020"), False)
     trade = trade_life.on_accepted(trade, large.client_id, "NEW", D(0), NOW).trade
     assert (trade.stop_quantity, is_covered(trade), trade.stops_sent) == (D("0.030"), True, ())
+
+
+def test_a_stop_that_is_found_after_a_restart_takes_none_back_before_the_account_is_seen():
+    first = told(opened(), "web_1", "0.010", side="BUY")
+    second = told(first.trade, "web_1", "0.010", side="BUY", number=8)
+    (small,), (large,) = placed(first), placed(second)
+    trade = second.trade
+    for stop in (large, small):
+        found = OrderFound(
+            client_id=stop.client_id,
+            symbol="BTCUSDT",
+            conditional=True,
+            exchange_id=1,
+            status="NEW",
+            executed_quantity=D(0),
+            average_price=D(0),
+        )
+        step = trade_life.on_found(trade, found, NOW, "")
+        assert step.commands == ()
+        trade = step.trade
+    assert (trade.stop_id, trade.stop_quantity, trade.pending) == (large.client_id, D("0.030"), ())
 
 
 def test_a_larger_stop_that_is_refused_is_tried_again_though_the_smaller_one_stands():
