@@ -12,7 +12,7 @@ from qt_actors.messages.orders import ConditionalUpdated, Fill, Intent, IntentRe
 from qt_actors.messages.policy import Decision, DecisionsMade
 from qt_actors.messages.positions import IncomeRow, LedgerSynced, TradeChanged, TradeClosed
 from qt_actors.messages.signals import ModelStateChanged
-from qt_actors.messages.system import EquityMeasured, GovernorState, IncidentSeen
+from qt_actors.messages.system import EquityMeasured, GovernorState, IncidentRepaired, IncidentSeen
 
 Row = tuple[Any, ...]
 Statement = tuple[str, Row]
@@ -274,6 +274,13 @@ def _incident(i: IncidentSeen) -> Iterator[Statement]:
     yield _INCIDENT, (i.kind, i.subject, detail, int(i.repaired), i.now_ms // _MINUTE_MS, 1, i.now_ms, i.now_ms)
 
 
+_REPAIRED: Final = "UPDATE OR REPLACE incidents SET repaired = 1 WHERE kind = ? AND subject = ? AND repaired = 0"
+
+
+def _incident_repaired(i: IncidentRepaired) -> Iterator[Statement]:
+    yield _REPAIRED, (i.kind, i.subject)
+
+
 _MODEL = _insert(
     "model_versions",
     "model, version, state, reason, first_ms, changed_ms",
@@ -308,6 +315,7 @@ _WRITERS: Final[dict[type, Callable[[Any], Iterator[Statement]]]] = {
     EquityMeasured: _equity,
     GovernorState: _governor,
     IncidentSeen: _incident,
+    IncidentRepaired: _incident_repaired,
 }
 RECORDS: Final = (*_WRITERS, ModelStateChanged)
 """Every message that ``Journal.append`` takes."""

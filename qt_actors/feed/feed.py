@@ -28,7 +28,7 @@ from qt_actors.messages.market import (
     UniverseChosen,
 )
 from qt_actors.messages.requests import BarsLoadRequested, UniverseRequested
-from qt_actors.messages.system import IncidentSeen, Measured, VenueLost
+from qt_actors.messages.system import IncidentRepaired, IncidentSeen, Measured, VenueLost
 from qt_actors.ports import Mailbox
 
 __all__ = ["Feed", "FeedWiring"]
@@ -102,7 +102,9 @@ class Feed(Actor):
                 assembly.loaded(symbol, failed=bool(error))
             case StreamChanged(stream=stream, connected=connected, reason=reason):
                 self._wiring.telemetry.tell(message)
-                if not connected:
+                if connected:
+                    self._wiring.recorder.tell(IncidentRepaired(kind=f"{stream} stream lost", subject=self.path))
+                else:
                     self._incident(f"{stream} stream lost", reason, repaired=False)
             case VenueLost():
                 assembly.repairs.lost()

@@ -104,6 +104,7 @@ class Recorder(Actor):
                 | positions.LedgerSynced()
                 | system.EquityMeasured()
                 | system.IncidentSeen()
+                | system.IncidentRepaired()
                 | signals.ModelStateChanged()
             ):
                 self._keep(message)

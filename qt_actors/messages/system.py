@@ -77,6 +77,13 @@ class IncidentSeen(Message, frozen=True, kw_only=True):
     now_ms: int
 
 
+class IncidentRepaired(Message, frozen=True, kw_only=True):
+    """What was told as not repaired, of this kind and subject, is well again."""
+
+    kind: str
+    subject: str
+
+
 class Measured(Message, frozen=True, kw_only=True):
     """One measurement for telemetry: a name from ``exporters.prometheus``'s table, label values, and a value."""
 

@@ -22,7 +22,7 @@ from qt_actors.messages.market import StreamChanged
 from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated
 from qt_actors.messages.positions import AccountSnapshot, BalanceChanged, LedgerSynced, SnapshotRequested
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
-from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen, VenueLost, VenueReady
+from qt_actors.messages.system import Drained, DrainRequested, IncidentRepaired, IncidentSeen, VenueLost, VenueReady
 from qt_actors.ports import JournalReader, Mailbox, Streams
 from qt_actors.venue.holdings import Holdings
 from qt_actors.venue.ledger import OVERLAP_MS, Ledger
@@ -40,6 +40,7 @@ TRANSFERRED: Final = frozenset(
     }
 )
 """Reasons of ACCOUNT_UPDATE that are no result of trading."""
+STREAM_LOST: Final = "private stream lost"
 
 
 class AccountWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,9 +276,10 @@ class Account(Actor):
         self._connected_ms = self.now_ms() if change.connected else None
         if change.connected:
             self._rounds.wanted = self._syncs.wanted = True
+            self._wiring.recorder.tell(IncidentRepaired(kind=STREAM_LOST, subject=self.path))
             self._ask()
         else:
-            self._incident(f"private stream lost: {change.reason}", repaired=False)
+            self._incident(change.reason, repaired=False, kind=STREAM_LOST)
 
     def _check_stream(self) -> None:
         """A stream that stays silent on a fill made after it connected is mute, whatever its socket says."""
@@ -287,9 +289,9 @@ class Account(Actor):
             self._connected_ms = None
             self._wiring.streams.reopen("private", "it missed a fill")
 
-    def _incident(self, detail: str, *, repaired: bool) -> None:
+    def _incident(self, detail: str, *, repaired: bool, kind: str = "account") -> None:
         self._wiring.recorder.tell(
-            IncidentSeen(kind="account", subject=self.path, detail=detail, repaired=repaired, now_ms=self.now_ms())
+            IncidentSeen(kind=kind, subject=self.path, detail=detail, repaired=repaired, now_ms=self.now_ms())
         )
 
 

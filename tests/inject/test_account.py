@@ -14,7 +14,7 @@ from qt_actors.messages.positions import (
     SnapshotRequested,
 )
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
-from qt_actors.messages.system import Drained, DrainRequested, VenueLost
+from qt_actors.messages.system import Drained, DrainRequested, IncidentRepaired, IncidentSeen, VenueLost
 from tests.account_house import DAY, NOW, PATH, READY, House, a_fill, a_trade, an_update, commission, synced
 from tests.builders import a_snapshot
 
@@ -200,6 +200,11 @@ def test_a_stream_that_comes_back_means_a_round_and_a_sync(house: House) -> None
     before = len(house.snapshots())
     house.tell(StreamChanged(stream="private", connected=False, reason="closed"))
     house.tell(StreamChanged(stream="private", connected=True))
+    told = [m for m in house.probes["recorder"].heard if isinstance(m, IncidentSeen | IncidentRepaired)]
+    assert [(type(m).__name__, m.kind) for m in told] == [
+        ("IncidentSeen", "private stream lost"),
+        ("IncidentRepaired", "private stream lost"),
+    ]
     assert len(house.snapshots()) == before + 1
     assert len(house.asked(LedgerLoadRequested)) == 2
     assert any("closed" in detail for detail in house.incidents())

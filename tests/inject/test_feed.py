@@ -20,7 +20,7 @@ from qt_actors.messages.market import (
     UniverseChosen,
 )
 from qt_actors.messages.requests import BarsLoadRequested, UniverseRequested
-from qt_actors.messages.system import IncidentSeen, Measured, VenueLost
+from qt_actors.messages.system import IncidentRepaired, IncidentSeen, Measured, VenueLost
 from tests.hand_ports import HandStreams
 
 HOUR = 3_600_000
@@ -335,6 +335,17 @@ def test_losses_of_streams_and_bars_repaired_are_measured() -> None:
     heard = house.probes["telemetry"].heard
     assert StreamChanged(stream="market", connected=False, reason="closed") in heard
     assert [m.value for m in heard if isinstance(m, Measured) and m.metric == "qt_bars_repaired_total"] == [1]
+
+
+def test_a_lost_stream_is_an_incident_until_it_is_back() -> None:
+    house = House()
+    house.tell(StreamChanged(stream="market", connected=False, reason="closed"))
+    house.tell(StreamChanged(stream="market", connected=True))
+    told = [m for m in house.probes["recorder"].heard if isinstance(m, IncidentSeen | IncidentRepaired)]
+    assert [(type(m).__name__, m.kind) for m in told] == [
+        ("IncidentSeen", "market stream lost"),
+        ("IncidentRepaired", "market stream lost"),
+    ]
 
 
 def test_who_asks_too_early_is_answered_when_the_history_is_there() -> None:

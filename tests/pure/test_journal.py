@@ -23,7 +23,7 @@ from qt_actors.messages.orders import ConditionalUpdated, Fill, Intent, IntentRe
 from qt_actors.messages.policy import Decision, DecisionsMade, Gate
 from qt_actors.messages.positions import IncomeRow, LedgerSynced, TradeChanged, TradeClosed, TradeState
 from qt_actors.messages.signals import ModelStateChanged, ModelVote, Signal
-from qt_actors.messages.system import EquityMeasured, GovernorState, IncidentSeen
+from qt_actors.messages.system import EquityMeasured, GovernorState, IncidentRepaired, IncidentSeen
 
 NOW = 1_700_000_000_000
 BAR = 1_699_999_200_000
@@ -277,6 +277,7 @@ EVERY_RECORD = (
     an_equity(),
     a_governor(),
     an_incident(),
+    IncidentRepaired(kind="stream", subject="feed"),
     ModelStateChanged(model="xgb", state="active", version="v1"),
 )
 
@@ -618,3 +619,12 @@ def test_charges_without_a_fill_are_found_by_their_trade(journal, reader):
     owed = reader.rows("charges_without_fill", {"since_ms": NOW})
     assert owed == [{"symbol": "BTCUSDT", "trade_id": 2, "time_ms": NOW + 2}]
     assert reader.rows("charges_without_fill", {"since_ms": NOW + 3}) == []
+
+
+def test_what_is_well_again_is_repaired_and_nothing_else(journal, reader):
+    lost = IncidentSeen(kind="stream lost", subject="feed", detail="mute", repaired=False, now_ms=NOW)
+    others = [msgspec.structs.replace(lost, subject="account"), msgspec.structs.replace(lost, kind="hang")]
+    journal.append([lost, *others, IncidentRepaired(kind="stream lost", subject="feed")])
+    journal.append([lost, IncidentRepaired(kind="stream lost", subject="feed")])
+    states = {(row["kind"], row["subject"]): bool(row["repaired"]) for row in reader.rows("incidents")}
+    assert states == {("stream lost", "feed"): True, ("stream lost", "account"): False, ("hang", "feed"): False}
