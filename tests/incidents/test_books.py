@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import subprocess
 from decimal import Decimal as D
 
 import pytest
 
 from tests.incidents.stage import ALGO, BAR_MS, DAY_MS, ORDER
+from tests.processes import QT, environment
 
 HOUR_MS = 3_600_000
 
@@ -168,9 +171,18 @@ def test_fees_and_funding_of_a_position_that_grew_across_a_funding_time_are_the_
     stage.ends_well()
 
 
-@pytest.mark.skip(reason="not built: a second machine with the same key is not noticed (README, known limits)")
-def test_a_second_trader_on_the_same_account_refuses_or_fences_the_first():
+def test_a_second_trader_in_the_same_folder_refuses_to_start(tmp_path):
     """34 · passivbot docs/live.md.
 
-    Given a trader, when a second one with the same key is started, then the older is fenced off or the newer refuses.
+    Given a trader, when a second one is started beside it, then the newer refuses. (On another machine nobody notices
+    it yet: README, known limits.)
     """
+    with (tmp_path / "lock").open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = subprocess.run(
+            [*QT, "run"], env=environment(tmp_path, 0), capture_output=True, text=True, timeout=60, check=False
+        )
+    assert second.returncode == 1
+    (line,) = second.stderr.splitlines()
+    assert line.startswith(f"another qt run uses {tmp_path}")
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
