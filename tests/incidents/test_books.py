@@ -6,8 +6,10 @@ import fcntl
 import subprocess
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 
+from qt_actors.messages.orders import Fill
 from tests.incidents.stage import ALGO, BAR_MS, DAY_MS, ORDER
 from tests.processes import QT, environment
 
@@ -17,8 +19,8 @@ HOUR_MS = 3_600_000
 def test_the_fill_of_an_old_stop_is_not_booked_on_the_trade_that_followed(begin):
     """4 · freqtrade#13399.
 
-    Given a long that its stop has closed and a short opened at once, when the stop's fill is found by looking back,
-    then it is booked on the long and not on the short.
+    Given a long that its stop has closed and a short opened at once, when the stop's fill is found by looking back, and
+    told once more when the short is open, then it is booked on the long and not on the short.
     """
     stage = begin(moves=(0.0, -0.03), QT_COOLDOWN_SECONDS="0")
     held = stage.enter()
@@ -28,6 +30,8 @@ def test_the_fill_of_an_old_stop_is_not_booked_on_the_trade_that_followed(begin)
     stage.weather.event_delay_ms = 0
     stage.until(lambda: [t.phase for t in stage.open_trades()] == ["open"], within_s=60)
     stage.calls = {}
+    old = next(row for row in stage.journal("fills") if row["client_id"].endswith("-s0") and row["side"] == "SELL")
+    stage.life.tell("trading/executor", msgspec.convert(old, Fill, strict=False))
     stage.pass_s(130)
     (long,) = stage.journal("trades")
     (short,) = stage.open_trades()
