@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
-import pytest
-
 from tests.incidents.stage import ALGO, ORDER, UNKNOWN, refusal
 
 MOVED = refusal(-4120, "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead.")
@@ -74,7 +72,6 @@ def test_a_stop_that_the_exchange_denies_knowing_for_half_an_hour_gets_one_extra
     stage.ends_well()
 
 
-@pytest.mark.xfail(strict=True, reason="a stop of the living trade that is superseded is cancelled once, never again")
 def test_stops_do_not_pile_up_when_their_cancels_fail(begin):
     """3 · freqtrade#7838.
 
