@@ -199,8 +199,8 @@ def verify(manifest: Manifest, onnx_path: Path, *, interval: str, feature_hash: 
     if manifest.interval != interval:
         raise ModelFileError(
             f"{onnx_path}: trained on {manifest.interval} bars, QT_BAR_INTERVAL is {interval}",
-            f"set QT_BAR_INTERVAL={manifest.interval}, or train for {interval} bars with: "
-            f"qt train --data DIR --out DIR --interval {interval}",
+            f"where all models are of {manifest.interval} bars set QT_BAR_INTERVAL={manifest.interval}, "
+            f"else train this one with: qt train --data DIR --out DIR --interval {interval}",
         )
     if manifest.feature_hash != feature_hash:
         raise ModelFileError(

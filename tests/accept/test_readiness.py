@@ -46,7 +46,7 @@ def test_two_whole_models_are_enough_and_one_is_not(models):
 
 
 def test_an_interval_without_models_names_the_models_own_and_an_empty_folder_how_to_fill_it(tmp_path):
-    assert "set QT_BAR_INTERVAL=1h, or train for 15m bars with" in without_quorum(
+    assert "where all models are of 1h bars set QT_BAR_INTERVAL=1h, else train this one with" in without_quorum(
         load(None, {"QT_BAR_INTERVAL": "15m"})
     )
     assert "missing" in fault(tmp_path)

@@ -160,7 +160,9 @@ def test_models_of_another_interval_or_other_features_have_each_their_own_remedy
     manifest = load_manifest(path)
     with pytest.raises(ModelFileError, match="trained on 1h bars, QT_BAR_INTERVAL is 15m") as other:
         verify(manifest, onnx, interval="15m", feature_hash="f" * 64)
-    assert other.value.remedy.startswith("set QT_BAR_INTERVAL=1h, or train for 15m bars with: qt train")
+    assert other.value.remedy.startswith(
+        "where all models are of 1h bars set QT_BAR_INTERVAL=1h, else train this one with: qt train"
+    )
     assert other.value.remedy.endswith("--interval 15m")
     with pytest.raises(ModelFileError, match="made for features ffffffffffff…, this build computes eeee") as foreign:
         verify(manifest, onnx, interval="1h", feature_hash="e" * 64)
