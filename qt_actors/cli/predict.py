@@ -18,6 +18,7 @@ from models.features import BARS_NEEDED, FeatureFrame, FeatureStream, feature_ha
 from models.indicators import Floats, Times
 from models.registry import ARTIFACTS, Manifest, ModelFileError, actions_and_confidence
 from qt_actors.cli.symbols import nearest
+from qt_actors.decisions.barriers import barriers_of
 from qt_actors.decisions.regime import market_regime, next_regimes
 from qt_actors.decisions.voting import log_line, signals_of
 from qt_actors.edges.onnx_model import OnnxModel, load_model
@@ -55,13 +56,17 @@ def prediction_of(names: Sequence[str], folder: Path, settings: Settings) -> dic
     if not votes:
         raise PredictError("\n".join(absent.values()))
     signals = signals_of(batch, votes, regimes, settings, batch.close_time_ms, absent=dict.fromkeys(absent, "missing"))
-    signal = signals.signals[symbols.index(symbol)]
+    own = symbols.index(symbol)
+    signal = signals.signals[own]
+    placed = barriers_of(signal.tp_pct, signal.sl_pct, float(batch.stop_distance[own]), settings)
     return {
         "symbol": symbol,
         "data": str(folder),
         "bar_interval": settings.bar_interval,
         "bar_open_ms": int(times[-1]),
         **{k: v for k, v in msgspec.structs.asdict(signal).items() if k not in {"symbol", "votes"}},
+        "target_pct": placed and placed.target_pct,
+        "stop_pct": placed and placed.stop_pct,
         "market_regime": regime,
         "votes": [msgspec.structs.asdict(v) for v in signal.votes],
         "models_missing": absent,

@@ -43,10 +43,10 @@ def prediction(told: Json) -> RenderableType:
         _in(_votes(told["votes"])),
         _in(Text(_tally(told), style="dim")),
     ]
-    if not calm:
+    if not calm and told["stop_pct"]:
         up = 1 if told["action"] == "BUY" else -1
-        target, stop = (told["close"] * (1 + up * way) for way in (told["tp_pct"], -told["sl_pct"]))
-        text = f"close {price(told['close'])} · target {price(target)} · stop at most {price(stop)}"
+        target, stop = (told["close"] * (1 + up * way) for way in (told["target_pct"], -told["stop_pct"]))
+        text = f"close {price(told['close'])} · target {price(target)} · stop {price(stop)}"
         parts.append(_in(Text(text, style="dim")))
     for name, reason in told["models_missing"].items():
         parts.append(_in(hanging(Text(f"! {NAMES.get(name, name)}", "yellow"), Text(f"does not vote: {reason}"))))

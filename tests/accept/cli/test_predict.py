@@ -48,6 +48,8 @@ def test_predict_says_what_the_models_make_of_the_newest_bar(qt, candles):
         if vote["action"] is not None:
             assert vote["p_sell"] + vote["p_hold"] + vote["p_buy"] == pytest.approx(1, abs=1e-3)
     assert told["market_symbols"] == 3
+    assert 0 < told["stop_pct"] <= told["sl_pct"], "as placed: by ATR, never wider than the limit"
+    assert told["target_pct"] / told["stop_pct"] == pytest.approx(told["tp_pct"] / told["sl_pct"])
 
 
 def test_predict_shows_a_screen_with_the_call_first_and_a_line_a_model(qt, candles):
