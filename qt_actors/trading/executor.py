@@ -297,6 +297,9 @@ class Executor(Actor):
             return
         if not (unknown or message.missing_quantity):
             return
+        if trade is not None and trade.phase == "stopping":
+            self._apply(trade_repair.abandon(trade, now, "somebody else has opened a position"))
+            trade, unknown = None, True
         detail = f"{message.quantity} held, {message.missing_quantity} without a stop"
         self._note("adopted position" if unknown else "missing protection", message.symbol, detail)
         rules, pct = self._rules.get(message.symbol), self._wiring.adopted_stop_pct

@@ -212,6 +212,19 @@ def test_a_fill_of_our_own_order_is_no_reason_to_look_while_something_is_left(ho
     assert len(house.probes["account"].heard) == asked
 
 
+def test_a_position_that_somebody_opens_before_our_entry_is_sent_ends_the_entry_and_is_taken_in(house):
+    know_the_rules(house)
+    house.tell(EntryAdmitted(decision=a_decision()), orders.LeverageSet(symbol="BTCUSDT", leverage=10))
+    begun = house.sent(orders.PlaceConditional)[-1]
+    theirs = {"symbol": "BTCUSDT", "quantity": D("0.194"), "mark_price": D(100_000), "liquidation_price": D(0)}
+    house.tell(found(**theirs, missing_quantity=D("0.194"), adopted=False, stop=None))
+    assert house.governor.fish(ReservationReleased).outcome == "somebody else has opened a position"
+    stop = house.sent(orders.PlaceConditional)[-1]
+    assert (stop.quantity, stop.client_id != begun.client_id) == (D("0.194"), True)
+    house.accept(begun)
+    assert not house.sent(orders.PlaceOrder)
+
+
 @pytest.mark.parametrize("answer", [orders.OrderCancelled, orders.OrderMissing])
 def test_no_entry_is_begun_while_the_stop_of_the_last_trade_may_still_rest(house, answer):
     trade = house.open()
