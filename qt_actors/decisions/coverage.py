@@ -33,13 +33,17 @@ class Cover(msgspec.Struct, frozen=True):
 
 
 Covers = Mapping[str, Cover]
+UNFORESEEN = (("policy",), ("manual",), ("external",))
+"""Ends of a trade in which no order that rested on the exchange had a part."""
 
 
 def after_trade(covers_now: Covers, trade: TradeState) -> tuple[dict[str, Cover], int]:
     """Take a change of a trade; return the covers by symbol and the ms without a stop that ended with it."""
     made, symbol, now = dict(covers_now), trade.symbol, trade.changed_ms
+    if not trade.filled:
+        return made, 0  # it says nothing of what may be held there
     before = made.pop(symbol, None)
-    since = before.bare_ms if before else None
+    since = _bare_since(before, trade) if before else None
     if trade.phase in ENDED or remaining(trade) <= 0:
         return made, max(0, now - since) if since is not None else 0
     if not is_covered(trade):
@@ -52,6 +56,12 @@ def after_trade(covers_now: Covers, trade: TradeState) -> tuple[dict[str, Cover]
         return made, 0
     made[symbol] = Cover(now, trade.stop_id)
     return made, max(0, now - since) if since is not None else 0
+
+
+def _bare_since(cover: Cover, trade: TradeState) -> int | None:
+    """Since when the position counts as bare; a doubt that no second look settles counts, unless its stop ended it."""
+    doubted = cover.doubted and (trade.phase not in ENDED or trade.exits[-1:] in UNFORESEEN)
+    return cover.proven_ms if cover.bare_ms is None and doubted else cover.bare_ms
 
 
 def after_snapshot(covers_now: Covers, snapshot: AccountSnapshot) -> tuple[dict[str, Cover], int]:

@@ -55,6 +55,10 @@ def total(*told):
         ((held(0), held(500, ""), seen(400, 0), held(700, "s1")), 200, ()),  # a snapshot older than the news
         ((held(0), held(500, ""), seen(5000, positions=())), 4500, ()),
         ((held(0), seen(60_000_000, 0)), 0, ()),  # a restart: the journal's last word, then the same stop
+        ((held(0), seen(1000), held(1200, "s1")), 1200, ()),  # seen bare once, and a stop placed before the second look
+        ((held(0), seen(1000), held(1200, phase="closed", exits=("policy",))), 1200, ()),  # closed before it
+        ((held(0), seen(1000), held(1200, phase="closed", exits=("target", "stop"))), 0, ()),  # its stop was there
+        ((seen(1000), seen(2000), held(2500, filled=D(0), phase="entering")), 2000, ("BTCUSDT",)),  # not of it
         ((seen(1000), seen(3000)), 3000, ("BTCUSDT",)),  # opened at NOW, not by us, without a stop
         ((seen(1000), seen(2000, 1500)), 1500, ()),  # first seen bare, covered since
         ((seen(1000, -5),), 0, ()),  # its stop was there first
