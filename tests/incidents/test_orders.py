@@ -61,7 +61,8 @@ def test_one_reply_of_five_that_times_out_is_no_failure_and_no_duplicate_in_the_
     next cycles, which call the same again, send none twice.
     """
     stage = begin(others=FIVE[1:], QT_COOLDOWN_SECONDS="0")
-    lost = stage.on("POST", ORDER, only=lambda p: is_entry(p) and p["symbol"] == "BNBUSDT", times=1, lost=True)
+    timeout = refusal(-1007, "Timeout waiting for response from backend server.", 408)
+    lost = stage.on("POST", ORDER, only=lambda p: is_entry(p) and p["symbol"] == "BNBUSDT", times=1, after=timeout)
     stage.weather.event_delay_ms = 20_000
     stage.calls = dict.fromkeys(FIVE, "BUY")
     stage.until(lambda: len(stage.truth.positions) == 5 and all(stage.stops(s) for s in FIVE))
