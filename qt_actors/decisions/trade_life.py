@@ -38,6 +38,7 @@ from qt_actors.decisions.trade_state import (
     ZERO,
     Step,
     is_counted,
+    is_earlier_close,
     purpose_of,
     quantity_sent,
     remaining,
@@ -120,6 +121,8 @@ def on_accepted(
             return Step(armed(with_changes(trade, now_ms, target_id=client_id), now_ms))
         case "trail":
             return Step(armed(with_changes(trade, now_ms, trail_id=client_id), now_ms))
+        case "close" if is_earlier_close(trade, client_id):
+            return Step(trade)
         case "close" if status in FINAL and status != "FILLED" and trade.phase == "closing" and remaining(trade) > 0:
             return close_failed(trade, f"close ended {status}", now_ms)
         case "entry" if executed > trade.filled or status in FINAL:
@@ -206,7 +209,7 @@ def on_refused(trade: TradeState, client_id: str, code: int, reason: str, now_ms
     if purpose == "stop" and trade.phase == "stopping":
         return abandon(trade, now_ms, text)
     if purpose == "entry":
-        return _entry_done(trade, now_ms, text)
+        return _entry_done(trade, now_ms, text, sure=True)
     if not code:  # we could not send it: the timer and the position monitor see to what is missing
         reopened = {"phase": "open", "close_id": "", "attempts": trade.attempts + 1} if purpose == "close" else {}
         asked = (SnapshotRequested(reason=text),) if remaining(trade) else ()
@@ -272,6 +275,7 @@ def on_order(trade: TradeState, event: OrderUpdated, now_ms: int) -> Step:
         return Step(trade)
     step = on_fill(trade, event.fill, now_ms) if event.fill is not None else Step(trade)
     whole = event.status == "FILLED" and purpose != "close"  # what was added meanwhile outlasts a close that filled
+    whole = whole or is_earlier_close(trade, event.client_id)
     ended_early = event.status in FINAL and not whole and remaining(step.trade) > 0
     return _exit_ended(step.trade, purpose, event.status, now_ms) if ended_early and not step.commands else step
 
@@ -377,9 +381,9 @@ def on_conditional(trade: TradeState, event: ConditionalUpdated, now_ms: int) ->
     return Step(trade)
 
 
-def _entry_done(trade: TradeState, now_ms: int, reason: str) -> Step:
+def _entry_done(trade: TradeState, now_ms: int, reason: str, *, sure: bool = False) -> Step:
     if not trade.filled:
-        return abandon(trade, now_ms, reason)
+        return abandon(trade, now_ms, reason, sure=sure)
     opened = opened_report(trade, now_ms)
     events = (opened, ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome="opened"))
     if trade.filled < trade.quantity:  # a partial fill is not split again

@@ -44,10 +44,15 @@ def place(trade: TradeState, now_ms: int, purpose: Purpose, quantity: Decimal, *
     return Step(with_changes(trade, now_ms, pending=pending, stops_sent=sent), (command,))
 
 
-def abandon(trade: TradeState, now_ms: int, reason: str) -> Step:
-    """End a trade that never held anything; its stop, if any, is taken back."""
+def abandon(trade: TradeState, now_ms: int, reason: str, *, sure: bool = True) -> Step:
+    """End a trade that never held anything; its stop, if any, is taken back.
+
+    ``sure``: nothing can have filled; else the stop stays until the account shows that there is no position.
+    """
     ended = with_changes(trade, now_ms, phase="abandoned", reason=reason, pending=(), stops_sent=())
     released = ReservationReleased(decision_id=trade.decision_id, symbol=trade.symbol, outcome=reason)
+    if not sure:
+        return Step(ended, (), (released, SnapshotRequested(reason=f"whether {trade.symbol} is flat")))
     step = stop_taken_back(ended, now_ms)
     return Step(step.trade, step.commands, (released,))
 

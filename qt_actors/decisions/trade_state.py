@@ -121,6 +121,11 @@ def purpose_of(trade: TradeState, client_id: str) -> Purpose | None:
     return purpose_in(client_id)
 
 
+def is_earlier_close(trade: TradeState, client_id: str) -> bool:
+    """Tell whether this is a close that another one has followed: its end says nothing of that one."""
+    return purpose_of(trade, client_id) == "close" and client_id != trade.close_id
+
+
 def is_loss_of_stop(trade: TradeState, event: ConditionalUpdated) -> bool:
     """Tell whether the event ends the stop of something we hold, other than by triggering it."""
     ours = bool(trade.stop_id) and event.client_id == trade.stop_id

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
-import pytest
-
 from qt_actors.messages.orders import OrderUpdated
 from qt_actors.messages.positions import ClosePosition
 from tests.incidents.stage import ALGO, ORDER, UNKNOWN, refusal
@@ -92,9 +90,6 @@ def test_an_order_that_the_exchange_does_not_know_yet_is_asked_for_again_and_has
     stage.ends_well()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an entry told as cancelled is believed, and its stop taken back, before the account is asked"
-)
 def test_an_order_told_as_cancelled_though_it_filled_loses_to_the_position(begin):
     """10 · freqtrade#13037, freqtrade#3647.
 
@@ -224,7 +219,6 @@ def test_an_entry_whose_fill_is_not_known_yet_keeps_the_next_cycles_from_enterin
     stage.ends_well()
 
 
-@pytest.mark.xfail(strict=True, reason="the late reply to an earlier close is taken for the end of the one under way")
 def test_an_exit_that_fills_in_part_is_followed_by_one_exit_at_a_time_and_never_sells_too_much(begin):
     """33 · freqtrade#13332.
 

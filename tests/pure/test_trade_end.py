@@ -180,3 +180,37 @@ def test_a_larger_stop_whose_price_is_passed_closes_it_all():
     trade = told(opened(), "web_1", "0.010", side="BUY").trade
     step = trade_life.on_refused(trade, trade.pending[-1], -2021, "would trigger at once", NOW)
     assert [(c.quantity, c.reduce_only) for c in step.commands if isinstance(c, PlaceOrder)] == [(D("0.020"), True)]
+
+
+def entering():
+    """Return a trade whose entry is on its way and whose stop stands."""
+    step = trade_life.on_leverage_set(trade_life.begin(a_plan(), NOW).trade, NOW)
+    return trade_life.on_accepted(step.trade, step.commands[0].client_id, "NEW", D(0), NOW).trade
+
+
+@pytest.mark.parametrize("status", ["CANCELED", "EXPIRED", "REJECTED"])
+def test_the_stop_of_an_entry_told_as_ended_without_a_fill_stays_until_the_account_shows_it_flat(status):
+    trade = entering()
+    step = trade_life.on_order(trade, order_update(trade, trade.entry_id, status, executed="0"), NOW)
+    assert (step.trade.phase, step.trade.stop_id, step.commands) == ("abandoned", trade.stop_id, ())
+    assert SnapshotRequested in [type(event) for event in step.events]
+    assert cancelled(trade_repair.on_position_gone(step.trade, NOW)) == [trade.stop_id]
+
+
+def test_an_entry_that_the_exchange_refused_has_its_stop_taken_back_at_once():
+    trade = entering()
+    assert cancelled(trade_life.on_refused(trade, trade.entry_id, -2019, "margin", NOW)) == [trade.stop_id]
+
+
+@pytest.mark.parametrize("by", ["reply", "stream"])
+def test_the_end_of_an_earlier_close_says_nothing_of_the_one_under_way(by):
+    first = trade_repair.close(opened(), "policy: enough", NOW).trade
+    part = order_update(first, first.close_id, "EXPIRED", executed="0.004", trade_id=7, side="SELL", last="0.004")
+    second = trade_repair.close(trade_life.on_order(first, part, NOW).trade, "policy: enough", NOW).trade
+    assert second.close_id != first.close_id
+    late = order_update(first, first.close_id, "EXPIRED", executed="0.004", side="SELL")
+    if by == "reply":
+        after = trade_life.on_accepted(second, first.close_id, "EXPIRED", D("0.004"), NOW)
+    else:
+        after = trade_life.on_order(second, late, NOW)
+    assert (after.trade.phase, after.trade.close_id, after.commands) == ("closing", second.close_id, ())
