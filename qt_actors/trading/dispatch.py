@@ -5,7 +5,7 @@ Belongs to the executor and to one incarnation of it; what was on its way when t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -18,6 +18,8 @@ from qt_actors.ports import Mailbox
 LOOK_UP_DELAYS_MS: Final = (250, 500, 1000, 2000, 4000, 5000)
 """Real time between look-ups; together longer than recvWindow (10 s) plus a skew of 2 s, so that "not found" at the
 end means the request can no longer arrive."""
+ANSWER_REAL_MS_MAX: Final = 20_000
+"""The gateway answers every command, at the latest when its request has timed out; beyond this the answer is lost."""
 CONDITIONAL: Final = frozenset({"stop", "target", "trail"})
 Placement = orders.PlaceOrder | orders.PlaceConditional
 
@@ -62,6 +64,24 @@ class Dispatch:
         """Send now, stamped with the sender's path and fence."""
         stamped = msgspec.structs.replace(command, reply_to=self._owner.path, fence=self._owner.fence)
         self._gateway.tell(stamped)
+        match command:
+            case orders.PlaceOrder() | orders.PlaceConditional():
+                self._owner.timer(f"answer:{command.client_id}", ANSWER_REAL_MS_MAX)
+            case orders.SetLeverage():
+                self._owner.timer(f"answer:{command.symbol}", ANSWER_REAL_MS_MAX)
+            case _:
+                pass
+
+    def overdue(
+        self, key: str, trades: Mapping[str, TradeState]
+    ) -> Iterator[orders.LookedUp | orders.LeverageRejected]:
+        """Yield in the gateway's place what it should have said of an order (its id) or a leverage (its symbol)."""
+        lost, trade = "the gateway never answered", trades.get(key)
+        for waiting in trades.values():
+            if key in waiting.pending:
+                yield orders.OrderOutcomeUnknown(client_id=key, symbol=waiting.symbol, conditional=False, reason=lost)
+        if trade is not None and trade.phase == "stopping" and not trade.pending and not trade.stop_id:
+            yield orders.LeverageRejected(symbol=key, leverage=trade.leverage, code=0, reason=lost)
 
     def write_then_send(self, command: Placement, trade: TradeState) -> None:
         """Record the intent; the command goes out when the receipt is back."""

@@ -1,8 +1,7 @@
 """Executor: turns admitted entries into protected positions, and positions into closed trades.
 
 Owns: the trades of our book, by symbol; the orders sent and not yet answered.
-Hears: entries admitted, the governor's word, closes asked, protection missing; the exchange's replies and events;
-journal receipts; quotes; the wish to stop, which ends entries and is answered when no order is under way.
+Hears: entries, the governor's word, closes, what lacks; replies and events; receipts; quotes; the wish to stop.
 Says: intents to the recorder before any order, order commands to the gateway, every change of a trade to its watchers.
 Never: sends an order whose intent is not on disk (but protects and closes even then), resends what may have arrived.
 On restart: reads open trades from the journal, looks up every order without an answer, waits for the account's truth.
@@ -137,6 +136,9 @@ class Executor(Actor):
         match what:
             case "look":
                 self._dispatch.look_up(of)
+            case "answer":
+                for lost in tuple(self._dispatch.overdue(of, self._trades)):
+                    self.handle(lost)
             case "retry":
                 self._retries.pop(of, None)
                 self._step(of, trade_repair.retry)
