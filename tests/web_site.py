@@ -45,9 +45,10 @@ class Governor(Postbox):
         self.told.append(message)
         if self.error is not None:
             raise self.error
-        held = message.control != "resume"
+        control = "close" if isinstance(message, system.ClosesRequested) else message.control
+        held = control != "resume"
         because = f"entries halted by operator: {message.reason}" if held else "all within limits"
-        return system.ControlTaken(control=message.control, fault=self.fault, entries=not held, because=because)
+        return system.ControlTaken(control=control, fault=self.fault, entries=not held, because=because)
 
 
 class Site:

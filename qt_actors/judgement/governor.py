@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
 from config.settings import Settings
-from qt_actors.decisions import reservations
+from qt_actors.decisions import closes, reservations
 from qt_actors.decisions.admission import Book, admission_gates, is_sound, last_gates
 from qt_actors.decisions.chain import with_admission
 from qt_actors.decisions.day import Condition, Reading, after_condition, is_transfer, reading_of
@@ -34,6 +35,7 @@ from qt_actors.decisions.governor import (
 )
 from qt_actors.decisions.limits import limits_of, limits_text
 from qt_actors.decisions.protection import holdings_of
+from qt_actors.judgement.closing import Closing
 from qt_actors.judgement.writing import Writing
 from qt_actors.kernel import Actor, Address, TimerFired, Up
 from qt_actors.messages.market import SymbolRules, UniverseChosen
@@ -49,6 +51,8 @@ from qt_actors.messages.policy import (
 from qt_actors.messages.positions import AccountSnapshot, IncomeRow, LedgerSynced, TradeChanged, TradeClosed
 from qt_actors.messages.requests import UniverseRequested
 from qt_actors.messages.system import (
+    ClosesRequested,
+    Control,
     ControlRequested,
     ControlTaken,
     EquityMeasured,
@@ -110,6 +114,7 @@ class Governor(Actor):
         self._ills: dict[str, str] = {}
         """Subsystem → why it is not healthy; any of them stops entries."""
         self._logged_level = ""
+        self._closing = Closing(wiring.executor)
 
     def on_start(self) -> None:
         """Read what must not be forgotten."""
@@ -150,7 +155,7 @@ class Governor(Actor):
             case TradeChanged(trade=trade):
                 self._follow(reservations.after_trade_change(self._underway, trade, self._serial))
             case TradeClosed():
-                self._become(after_trade(self._state, message))
+                self._become(closes.after_end(after_trade(self._state, message), message.symbol))
                 self._judge()
             case ControlRequested():
                 self._obey_operator(message)
@@ -162,6 +167,9 @@ class Governor(Actor):
     def _note(self, message: object) -> None:
         """Take what others are or have become."""
         match message:
+            case ClosesRequested(symbols=symbols, reason=reason, by=by):
+                LOG.warning("close %s asked for (%s): %s", ", ".join(symbols), by, reason)
+                self._become(self._closing.asked(self._state, message), self._answer_written("close"))
             case UniverseChosen(rules=rules):
                 self._rules = {r.symbol: r for r in rules}
             case VenueLost(reason=reason):
@@ -194,16 +202,19 @@ class Governor(Actor):
         told = "; ".join(filter(None, (message.reason or NO_REASON, note)))
         LOG.warning("%s by operator (%s): %s", message.control, message.by, told)
         self._incident("operator", message.control, f"by {message.by}: {told}")
+        written = self._answer_written(message.control, note)
+        self._become(after_control(self._state, message.control, message.reason, self.now_ms()), written)
+        self._judge()
+
+    def _answer_written(self, control: Control | Literal["close"], note: str = "") -> Callable[[str], None]:
         answer = self.reply_later()
 
         def written(fault: str) -> None:
             word = self._directive
             allowed, because = (word.allow_new_positions, word.reason) if word else (False, "no directive yet")
-            control = message.control
             answer(ControlTaken(control=control, fault=fault, entries=allowed, because=because, note=note))
 
-        self._become(after_control(self._state, message.control, message.reason, self.now_ms()), written)
-        self._judge()
+        return written
 
     def _see(self, snapshot: AccountSnapshot) -> None:
         """Take the account's word: the day may turn, the loss may go over its limit, entries may have settled."""
@@ -217,6 +228,7 @@ class Governor(Actor):
         self._account, self._reading = snapshot, reading_of(snapshot)
         self.timer("account age", ACCOUNT_AGE_MS_MAX, real=True)
         self._settle(snapshot)
+        self._become(self._closing.seen(self._state, snapshot))
         self._judge()
         word = self._directive
         if word is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal
 
+import msgspec
+
 from qt_actors.messages.base import Message
 from qt_actors.messages.policy import EntryPlan
 from qt_actors.messages.positions import AccountSnapshot
@@ -22,15 +24,23 @@ class ControlRequested(Message, frozen=True, kw_only=True):
     by: str
 
 
+class ClosesRequested(Message, frozen=True, kw_only=True):
+    """An operator wants these positions flat, and has told the executor; the governor keeps it over a restart."""
+
+    symbols: tuple[str, ...]
+    reason: str
+    by: str
+
+
 class ControlTaken(Message, frozen=True, kw_only=True):
-    """Governor's answer to ``ControlRequested``: the word holds.
+    """Governor's answer to ``ControlRequested`` and ``ClosesRequested``: the word holds.
 
     Attributes:
         fault: why it is not on disk, so that a restart would forget it; empty when it is.
         entries: whether entries are allowed now, with the reason in ``because``.
     """
 
-    control: Control
+    control: Control | Literal["close"]
     fault: str
     entries: bool
     because: str
@@ -135,6 +145,8 @@ class GovernorState(Message, frozen=True, kw_only=True):
     """Admitted entries whose positions are not in the account yet."""
     last_entry_ms: int = 0
     """When the last entry was admitted; 0: never."""
+    closing: dict[str, str] = msgspec.field(default_factory=dict)
+    """Symbol → why: positions that an operator wants flat and that are not yet."""
     revision: int = 0
     """Names this state in ``StateWritten``."""
 

@@ -7,6 +7,7 @@ import stat
 import pytest
 
 from qt_actors.kernel import MailboxFullError, UnansweredError
+from qt_actors.messages.system import ClosesRequested
 from tests.web_site import (
     Site,
     a_position,
@@ -86,6 +87,17 @@ def test_close_all_closes_even_when_the_governor_does_not_answer_and_says_that_e
     status, told = site.ask("/api/positions/close-all", "POST", right)
     assert (status, [m.symbol for m in site.executor.told]) == (503, ["BTCUSDT"])
     assert told["error"].startswith("closing ['BTCUSDT'], but pause is not confirmed")
+
+
+def test_a_close_that_is_under_way_but_not_on_disk_is_503_and_says_so(site, tmp_path):
+    right = f"Bearer {(tmp_path / 'api-token').read_text().strip()}"
+    site.show(an_account(a_position()))
+    site.governor.fault = "disk full"
+    status, told = site.ask("/api/positions/BTCUSDT/close?reason=enough", "POST", right)
+    assert (status, [m.symbol for m in site.executor.told]) == (503, ["BTCUSDT"])
+    assert told["error"].startswith("closing BTCUSDT, but it is not on disk")
+    kept = ClosesRequested(symbols=("BTCUSDT",), reason="by operator: enough", by="http")
+    assert site.governor.told == [kept]
 
 
 def test_close_all_before_the_account_is_known_pauses_and_says_that_nothing_was_closed(site, tmp_path):

@@ -1,12 +1,11 @@
 """Control over HTTP: pause, resume, halt, close; only with the bearer token.
 
-202 to pause, resume and halt means that the governor has taken the word and that it is on disk: it holds now, and after
-a restart. Anything less is 503 and says what is missing. A close is passed on before anything is waited for.
+202 means that the governor has taken the word and that it is on disk: it holds now, and after a restart. Anything less
+is 503 and says what is missing. A close is passed on to the executor before anything is waited for.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Annotated, Final, Protocol
 
@@ -20,10 +19,8 @@ from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.edges.web.token import is_bearer
 from qt_actors.kernel import MailboxFullError, UnansweredError
 from qt_actors.messages.positions import ClosePosition
-from qt_actors.messages.system import Control, ControlRequested, ControlTaken
+from qt_actors.messages.system import ClosesRequested, Control, ControlRequested, ControlTaken
 from qt_actors.ports import Mailbox
-
-logger = logging.getLogger(__name__)
 
 BY: Final = "http"
 ANSWER_S_MAX: Final = 5.0
@@ -112,10 +109,10 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
         """Close every open position at market, reduce-only, and pause entries; resume to go on trading."""
         account = snapshot().account
         symbols = [p.symbol for p in account.positions] if account else []
-        for symbol in symbols:
-            _close(controls.executor, symbol, reason)
+        word = _close(controls.executor, symbols, reason)
         why = f"close all, {reason}" if reason else "close all"
         paused = _steer(controls.governor, "pause", why, f"closing {symbols}, but ")
+        _keep(controls.governor, word)
         if account is None:
             raise HTTPException(503, "entries are paused, but the account is not known yet: nothing was closed")
         return {"accepted": "close", "symbols": symbols, "reason": reason, **paused}
@@ -134,7 +131,7 @@ def add(app: FastAPI, controls: Controls, snapshot: Callable[[], Snapshot]) -> N
             raise HTTPException(503, f"the account is not known yet: {symbol.upper()} was not closed")
         if symbol.upper() not in {p.symbol for p in account.positions}:
             raise HTTPException(404, f"symbol {symbol.upper()}: no open position")
-        _close(controls.executor, symbol.upper(), reason)
+        _keep(controls.governor, _close(controls.executor, [symbol.upper()], reason))
         return {"accepted": "close", "symbols": [symbol.upper()], "reason": reason}
 
     app.include_router(router)
@@ -153,27 +150,42 @@ def _operator(token: str) -> Callable[[str | None], None]:
     return operator
 
 
-def _close(executor: Mailbox, symbol: str, reason: str) -> None:
-    logger.warning("operator over HTTP: close %s: %s", symbol, reason or "no reason given")
+def _close(executor: Mailbox, symbols: list[str], reason: str) -> ClosesRequested:
+    """Pass closes on; return what the governor is to keep."""
     why = f"by operator: {reason}" if reason else "by operator"
     try:
-        executor.tell(ClosePosition(symbol=symbol, reason=why, exit_reason="manual"))
+        for symbol in symbols:
+            executor.tell(ClosePosition(symbol=symbol, reason=why, exit_reason="manual"))
     except MailboxFullError as error:
         raise HTTPException(503, f"not passed on: {error}") from error
+    return ClosesRequested(symbols=tuple(symbols), reason=why, by=BY)
+
+
+def _keep(governor: Asked, word: ClosesRequested) -> None:
+    """Wait until closes that are under way are on disk, too."""
+    if word.symbols:
+        _told(governor, word, f"closing {', '.join(word.symbols)}, but ")
 
 
 def _steer(governor: Asked, control: Control, reason: str, already: str = "") -> answers.Outcome:
     """Give the governor an operator's word and wait until it holds; ``already`` tells what has been done before."""
+    taken = _told(governor, ControlRequested(control=control, reason=reason, by=BY), already)
+    return {"entries": "allowed" if taken.entries else "stopped", "because": taken.because, "note": taken.note}
+
+
+def _told(governor: Asked, word: ControlRequested | ClosesRequested, already: str) -> ControlTaken:
+    what = word.control if isinstance(word, ControlRequested) else "it"
     try:
-        taken = governor.ask(ControlRequested(control=control, reason=reason, by=BY), ANSWER_S_MAX)
+        taken = governor.ask(word, ANSWER_S_MAX)
     except MailboxFullError as error:
-        raise HTTPException(503, f"{already}{control} was not passed on: {error}") from error
+        raise HTTPException(503, f"{already}{what} was not passed on: {error}") from error
     except (TimeoutError, UnansweredError) as error:
-        fault = f"{already}{control} is not confirmed ({error}); see /api/risk whether it holds, and repeat it"
+        fault = f"{already}{what} is not confirmed ({error}); see /api/risk whether it holds, and repeat it"
         raise HTTPException(503, fault) from error
     if not isinstance(taken, ControlTaken):
-        raise HTTPException(503, f"{already}{control} is not confirmed: the answer was {type(taken).__name__}")
+        raise HTTPException(503, f"{already}{what} is not confirmed: the answer was {type(taken).__name__}")
     if taken.fault:
-        fault = f"{already}{control} holds now, but is not on disk, a restart would forget it: {taken.fault}"
+        holds = "" if what == "it" else " holds now, but"
+        fault = f"{already}{what}{holds} is not on disk, a restart would forget it: {taken.fault}"
         raise HTTPException(503, fault)
-    return {"entries": "allowed" if taken.entries else "stopped", "because": taken.because, "note": taken.note}
+    return taken
