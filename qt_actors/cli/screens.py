@@ -31,7 +31,10 @@ def status(told: Json) -> RenderableType:
         (f"Quantum Trader {told.get('version', '')}".rstrip() + "  ", "bold"),
         (market_text(told), "bold cyan"),
         "  ",
-        (told["status"] if told["running"] else "NOT RUNNING", TONES.get(told["status"], "bold red reverse")),
+        (
+            told["status"] if told["running"] else str(told["status"]).upper(),
+            TONES.get(told["status"], "bold red reverse"),
+        ),
     )
     lines = [head]
     if told["running"]:
@@ -40,13 +43,11 @@ def status(told: Json) -> RenderableType:
     else:
         seen = f"of market time {clock(told['last_seen_ms'])}" if told["last_seen_ms"] else "of before any measurement"
         written = datetime.fromtimestamp(told["written_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        lines.append(
-            Text(
-                f"  ! No trader runs. The figures are {seen}, written {written}: they may be wrong now.",
-                style="bold red",
-            )
-        )
-        lines.append(Text(f"{told['source']} · started {count(told['starts'], 'time')}", style="dim"))
+        who = "The trader does not answer" if told["running"] is None else "No trader runs"
+        warning = f"  ! {who}. The figures are {seen}, written {written}: they may be wrong now."
+        lines.append(Text(warning, style="bold red"))
+        source = f"{told['source']} · started {count(told['starts'], 'time')}"
+        lines.append(Text(source, style="yellow" if told["running"] is None else "dim"))
     lines += [Text(f"  ! {reason}", style="yellow") for reason in told.get("reasons", ())]
     quorum = _quorum(told)
     votes = (_models(told),) if quorum is None else (_models(told), quorum)

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 class NotRunningError(Exception):
-    """No trader answers at the configured address; one line."""
+    """No trader answers, though one may hold the data folder; one line."""
 
 
 class RefusedError(Exception):
@@ -35,8 +35,14 @@ class Trader:
 
     def __init__(self, settings: Settings) -> None:
         """Take the address of whoever uses the data folder, else the settings'; nothing is sent yet."""
-        self.url = tenant(settings.data_dir) or address_of(settings)
+        self._folder, self._tenant = settings.data_dir, tenant(settings.data_dir)
+        self.url = (self._tenant and self._tenant.url) or address_of(settings)
         self._opener = build_opener(ProxyHandler({}))  # a proxy of the environment must not see the loopback
+
+    @property
+    def holds(self) -> bool:
+        """Whether a trader held the data folder when it was looked for."""
+        return self._tenant is not None
 
     def ask(self, path: str) -> Json:
         """Return the JSON object at ``path``.
@@ -55,8 +61,19 @@ class Trader:
         except (OSError, HTTPException, ValueError) as error:  # ValueError: a host that no URL can name
             reason = getattr(error, "reason", error)
             reason = getattr(reason, "strerror", None) or reason
-            raise NotRunningError(f"no trader answers at {self.url} ({reason})") from None
+            raise NotRunningError(self._absent(f"{reason}")) from None
         return self._object(body)
+
+    def _absent(self, reason: str) -> str:
+        """Return what it means that nothing answers: who holds the folder lives, whatever it does."""
+        if self._tenant is None:
+            return f"no trader answers at {self.url} ({reason})"
+        process = self._tenant.process
+        end = f"end process {process} (kill -9 {process})" if process else "end it"
+        return (
+            f"a trader holds {self._folder} but does not answer at {self.url} ({reason}): it may hang, or just start "
+            f"or stop; ask again, read its log, and if it stays so {end} and start qt run again"
+        )
 
     def _object(self, body: bytes) -> Json:
         try:

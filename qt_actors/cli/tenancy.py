@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from config.settings import Settings
 
 FILE_NAME: Final = "lock"
 EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 # compared with, not bound to
-ADDRESS_CHARACTERS_MAX: Final = 300
+LOCK_BYTES_MAX: Final = 400
 
 
 class FolderError(Exception):
@@ -32,7 +33,9 @@ def address_of(settings: Settings) -> str:
 
 @contextmanager
 def sole_user(settings: Settings) -> Iterator[None]:
-    """Make the data folder and hold its lock, with our address in it; the system frees it whatever becomes of us.
+    """Make the data folder and hold its lock; the system frees it whatever becomes of us.
+
+    Our address and process number stand in it.
 
     Raises:
         FolderError: the folder cannot be made or written, or another trader holds it.
@@ -52,18 +55,26 @@ def sole_user(settings: Settings) -> Iterator[None]:
             raise FolderError(line, wrong_usage=False) from None
         with suppress(OSError):  # on a full disk the views go by the settings
             lock.truncate(0)
-            lock.write(address_of(settings).encode())
+            lock.write(f"{address_of(settings)}\n{os.getpid()}\n".encode())
         yield
 
 
-def tenant(data_dir: Path) -> str | None:
-    """Return where the trader that uses this folder now answers; None when none does."""
+class Tenant(NamedTuple):
+    """Who uses a data folder now; what could not be written into its lock (a full disk) is empty."""
+
+    url: str
+    process: str
+
+
+def tenant(data_dir: Path) -> Tenant | None:
+    """Return the trader that holds this folder now; None when none does."""
     try:
-        with (data_dir / FILE_NAME).open() as lock:
+        with (data_dir / FILE_NAME).open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                return lock.read(ADDRESS_CHARACTERS_MAX).strip() or None
-    except (OSError, ValueError):  # none there, not ours to read, or no text
+                url, _, process = lock.read(LOCK_BYTES_MAX).decode(errors="replace").partition("\n")
+                return Tenant(url.strip(), process.strip())
+    except OSError:  # none there, or not ours to read
         return None
     return None

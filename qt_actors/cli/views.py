@@ -27,8 +27,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of
 def status(*, json: AsJson = False) -> None:
     """Show what runs, whether it is well, what it holds and who votes.
 
-    Exit code: 0 healthy (also halted or paused by an operator) or starting, 1 degraded, unhealthy or not running,
-    2 wrong usage.
+    Exit code: 0 healthy (also halted or paused by an operator) or starting, 1 degraded, unhealthy, not running or
+    not answering, 2 wrong usage.
     """
     from qt_actors.cli import screens, stored  # noqa: PLC0415 # rich is slow to import, --help does not need it
 
@@ -112,10 +112,7 @@ def tree(*, json: AsJson = False) -> None:
     """Show the supervision tree of the running trader."""
     from qt_actors.cli.tree import tree as drawn  # noqa: PLC0415 # as above
 
-    def nothing(_journal: SqliteJournalReader) -> Json:
-        problem("no trader runs: the tree is of a running one; start it with qt run")
-
-    told = _told(settings_or_exit(), lambda t: t.ask("/api/tree"), nothing)
+    told = _told(settings_or_exit(), lambda t: t.ask("/api/tree"), None)
     _out(told, drawn, json=json)
 
 
@@ -144,8 +141,13 @@ def predict(
     show(prediction(told))
 
 
-def _told(settings: Settings, live: Callable[[Trader], Json], stored: Callable[[SqliteJournalReader], Json]) -> Json:
-    """Ask the running trader; when none answers, its journal; the answer says which (``running``, ``source``)."""
+def _told(
+    settings: Settings, live: Callable[[Trader], Json], stored: Callable[[SqliteJournalReader], Json] | None
+) -> Json:
+    """Ask the running trader; when none answers, its journal, where that can tell it (``stored``).
+
+    The answer says who told it: ``source``, and ``running``: None where a trader holds the folder and does not answer.
+    """
     trader = Trader(settings)
     try:
         return {"running": True, **live(trader), "source": trader.url}
@@ -153,11 +155,17 @@ def _told(settings: Settings, live: Callable[[Trader], Json], stored: Callable[[
         problem(str(error))
     except NotRunningError as error:
         absent = str(error)
+    if stored is None:
+        problem(absent, *(() if trader.holds else ("this is told by a running trader only; start it with qt run",)))
     journal = journal_of(settings)
     try:
-        return {"running": False, **stored(journal), "source": f"{absent}; from the journal {journal.path}"}
+        told = {"running": False, **stored(journal), "source": f"{absent}; from the journal {journal.path}"}
     except JournalError as error:
         problem(absent, str(error))
+    if trader.holds:
+        silent = {"running": None, "status": "not answering", "stops": [absent]}
+        told |= {name: value for name, value in silent.items() if name in told}
+    return told
 
 
 def _out(told: Json, screen: Callable[[Json], Any], *, json: bool, noted: bool = True) -> None:
