@@ -18,7 +18,7 @@ from qt_actors.messages.positions import (
 from qt_actors.messages.requests import AccountLoadRequested
 from qt_actors.messages.system import IncidentSeen, VenueReady
 from qt_actors.venue.account import Account, AccountWiring
-from tests.builders import a_plan, a_position, a_snapshot
+from tests.builders import a_plan, a_position, a_snapshot, a_stop
 from tests.hand_ports import HandStreams
 
 NOW = 1_750_000_000_000
@@ -66,7 +66,7 @@ class House:
         names = ("gateway", "executor", "monitor", "recorder", "both")
         self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
         self.gateway, self.executor = self.probes["gateway"], self.probes["executor"]
-        self.held = D("0.01")
+        self.held, self.stops = D("0.01"), (a_stop(),)
         if answers:
             self.gateway.answers(AccountLoadRequested, lambda m: self.snapshot(m.serial))
         address = {name: self.runtime.address(f"root/{name}") for name in names}
@@ -87,7 +87,8 @@ class House:
 
     def snapshot(self, serial: int) -> AccountSnapshot:
         """What the exchange shows now: ``held`` of BTCUSDT."""
-        return a_snapshot(serial=serial, positions=(a_position(quantity=self.held),) if self.held else ())
+        positions = (a_position(quantity=self.held),) if self.held else ()
+        return a_snapshot(serial=serial, positions=positions, conditionals=self.stops)
 
     def ask_a_round(self) -> None:
         self.tell(SnapshotRequested(reason="test"))

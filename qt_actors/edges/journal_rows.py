@@ -10,7 +10,7 @@ import msgspec
 
 from qt_actors.messages.orders import ConditionalUpdated, Fill, Intent, IntentResolved, OrderUpdated
 from qt_actors.messages.policy import Decision, DecisionsMade
-from qt_actors.messages.positions import IncomeRow, LedgerSynced, TradeChanged, TradeClosed
+from qt_actors.messages.positions import IncomeRow, LedgerSynced, OpenOrdersSeen, TradeChanged, TradeClosed
 from qt_actors.messages.signals import ModelStateChanged
 from qt_actors.messages.system import EquityMeasured, GovernorState, IncidentRepaired, IncidentSeen
 
@@ -161,6 +161,34 @@ def _conditional(message: ConditionalUpdated) -> Iterator[Statement]:
     )
 
 
+# Ends that nobody heard: what no longer rests is gone, and an end that is told later says how.
+_BACK: Final = """
+    UPDATE orders SET final = 0, status = 'NEW', reason = '' WHERE status = 'GONE'
+    AND symbol || ' ' || conditional || ' ' || exchange_id IN (SELECT value FROM json_each(?))
+"""
+_GONE: Final = """
+    UPDATE orders SET final = 1, status = 'GONE', reason = 'its end was not heard' WHERE final = 0 AND updated_ms < ?
+    AND symbol || ' ' || conditional || ' ' || exchange_id NOT IN (SELECT value FROM json_each(?))
+"""
+
+
+def _open_orders(message: OpenOrdersSeen) -> Iterator[Statement]:
+    resting = _json([f"{o.symbol} {int(o.conditional)} {o.exchange_id}" for o in message.orders])
+    yield _BACK, (resting,)
+    for o in message.orders:
+        status = "PARTIALLY_FILLED" if o.executed_quantity else "NEW"
+        yield (
+            _ORDER,
+            (
+                *(o.symbol, int(o.conditional), o.exchange_id, o.client_id, o.side, o.kind, status, 0),
+                *(_text(o.quantity), _text(o.executed_quantity), None),
+                *(None if o.trigger_price is None else _text(o.trigger_price), int(o.reduce_only), None),
+                *(o.created_ms, o.created_ms, ""),
+            ),
+        )
+    yield _GONE, (message.asked_ms, resting)
+
+
 # The same fill comes by stream with its client id and by REST without.
 _FILL = _insert(
     "fills",
@@ -308,6 +336,7 @@ _WRITERS: Final[dict[type, Callable[[Any], Iterator[Statement]]]] = {
     IntentResolved: _resolved,
     OrderUpdated: _order,
     ConditionalUpdated: _conditional,
+    OpenOrdersSeen: _open_orders,
     Fill: _fill,
     LedgerSynced: _ledger,
     TradeChanged: _trade,

@@ -102,6 +102,7 @@ class Recorder(Actor):
                 | orders.ConditionalUpdated()
                 | orders.Fill()
                 | positions.LedgerSynced()
+                | positions.OpenOrdersSeen()
                 | system.EquityMeasured()
                 | system.IncidentSeen()
                 | system.IncidentRepaired()

@@ -80,6 +80,13 @@ class IncomeRow(Message, frozen=True, kw_only=True):
     trade_id: str = ""
 
 
+class OpenOrdersSeen(Message, frozen=True, kw_only=True):
+    """Account → recorder, when they have changed: every order that rests on the exchange, asked for at ``asked_ms``."""
+
+    orders: tuple[RestingOrder, ...]
+    asked_ms: int
+
+
 class LedgerSynced(Message, frozen=True, kw_only=True):
     """Account → recorder, governor, web: new fills and income rows; repeated rows are told apart by their identity."""
 

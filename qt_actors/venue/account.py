@@ -20,7 +20,13 @@ from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages.base import Message
 from qt_actors.messages.market import StreamChanged
 from qt_actors.messages.orders import ConditionalUpdated, Fill, OrderUpdated
-from qt_actors.messages.positions import AccountSnapshot, BalanceChanged, LedgerSynced, SnapshotRequested
+from qt_actors.messages.positions import (
+    AccountSnapshot,
+    BalanceChanged,
+    LedgerSynced,
+    OpenOrdersSeen,
+    SnapshotRequested,
+)
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
 from qt_actors.messages.system import Drained, DrainRequested, IncidentRepaired, IncidentSeen, VenueLost, VenueReady
 from qt_actors.ports import JournalReader, Mailbox, Streams
@@ -267,8 +273,11 @@ class Account(Actor):
         self.cancel_timer("again")
         self._rounds.end()
         self._holdings.passed(snapshot)
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot, snapshot
         _tell(self._wiring.snapshot_listeners, snapshot)
+        resting = (*snapshot.orders, *snapshot.conditionals)
+        if before is None or resting != (*before.orders, *before.conditionals):
+            self._wiring.recorder.tell(OpenOrdersSeen(orders=resting, asked_ms=snapshot.requested_ms))
         self._ask()
 
     def _stream(self, change: StreamChanged) -> None:

@@ -11,6 +11,7 @@ from qt_actors.messages.market import StreamChanged
 from qt_actors.messages.orders import ConditionalUpdated
 from qt_actors.messages.positions import (
     BalanceChanged,
+    OpenOrdersSeen,
     SnapshotRequested,
 )
 from qt_actors.messages.requests import AccountLoadRequested, LedgerLoadRequested, LedgerSyncRequested
@@ -256,3 +257,16 @@ def test_money_moved_in_or_out_asks_the_ledger_at_once(house, reason, asked):
     before = len(house.asked(LedgerLoadRequested))
     house.tell(BalanceChanged(wallet_usd=D(1), reason=reason, time_ms=NOW))
     assert len(house.asked(LedgerLoadRequested)) - before == asked
+
+
+def test_the_recorder_hears_what_rests_when_it_has_changed_and_not_with_every_round(house: House) -> None:
+    def seen() -> list[list[int]]:
+        told = [m for m in house.probes["recorder"].heard if isinstance(m, OpenOrdersSeen)]
+        return [[order.exchange_id for order in m.orders] for m in told]
+
+    assert seen() == [[1]]
+    house.ask_a_round()
+    assert seen() == [[1]]
+    house.stops = ()
+    house.ask_a_round()
+    assert seen() == [[1], []]

@@ -21,9 +21,10 @@ from qt_actors.edges.journal_queries import QUESTIONS, ExactSum, SqliteJournalRe
 from qt_actors.edges.journal_rows import RECORDS, statements
 from qt_actors.messages.orders import ConditionalUpdated, Fill, Intent, IntentResolved, OrderUpdated
 from qt_actors.messages.policy import Decision, DecisionsMade, Gate
-from qt_actors.messages.positions import IncomeRow, LedgerSynced, TradeChanged, TradeClosed, TradeState
+from qt_actors.messages.positions import IncomeRow, LedgerSynced, OpenOrdersSeen, TradeChanged, TradeClosed, TradeState
 from qt_actors.messages.signals import ModelStateChanged, ModelVote, Signal
 from qt_actors.messages.system import EquityMeasured, GovernorState, IncidentRepaired, IncidentSeen
+from tests.builders import a_stop
 
 NOW = 1_700_000_000_000
 BAR = 1_699_999_200_000
@@ -270,6 +271,7 @@ EVERY_RECORD = (
     IntentResolved(client_id="qt-BTCUSDT-1-e0", outcome="accepted", exchange_id=7, time_ms=NOW),
     an_order(fill=a_fill()),
     a_conditional(),
+    OpenOrdersSeen(orders=(a_stop(exchange_id=9),), asked_ms=NOW),
     a_fill(2),
     a_ledger(an_income(), an_income(2, "TRANSFER", "100"), an_income(3, "COMMISSION", "-1", trade_id="99")),
     TradeChanged(trade=a_trade()),
