@@ -11,6 +11,7 @@ from rich.text import Text
 
 from qt_actors.cli.draw import NAMES, TONES, Fitted, clock, number, price, share, span, table, tone, under, usd
 from qt_actors.cli.source import Json
+from qt_actors.decisions.cover import opening_text
 from qt_actors.decisions.limits import shown
 from qt_actors.decisions.texts import count
 
@@ -65,7 +66,7 @@ def _money(told: Json) -> Fitted:
         ("Equity", usd(told["equity"]), f"available {usd(risk['available_usd'])}" if known else ""),
         ("Today", Text(usd(told["daily_pnl"], sign=True), tone(told["daily_pnl"])), limit),
         *((("Exposure", usd(risk["gross_notional_usd"]), gross),) if known else ()),
-        ("Positions", told["active_positions"], ""),
+        ("Positions", told["active_positions"], Text(opening_text(told.get("opening_orders_of_others", ())), "yellow")),
     ]
     if told["running"]:
         rows.append(_entries(told["trading"], risk.get("risk_level", "not known")))

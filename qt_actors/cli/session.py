@@ -20,7 +20,7 @@ from qt_actors.cli.reserve import keep_room
 from qt_actors.cli.stopping import asked_to_stop
 from qt_actors.cli.tenancy import FolderError, sole_user
 from qt_actors.cli.venue import RunRequest, StartError, Venue, plan_of, venue_of
-from qt_actors.decisions.cover import cover_text
+from qt_actors.decisions.cover import cover_text, opening_orders, opening_text
 from qt_actors.edges.journal import FILE_NAME, end_session, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
@@ -180,8 +180,11 @@ def _stop(runtime: ThreadRuntime, venue: Venue) -> bool:
     before_s = time.monotonic()
     if venue.serve is not None:
         runtime.address("root/venue/exchange").tell(MarketPaused())
-    text, well = cover_text(None if runtime.failed.is_set() else last_word(runtime))
+    shown = None if runtime.failed.is_set() else last_word(runtime)
+    text, well = cover_text(shown)
     LOG.log(logging.INFO if well else logging.WARNING, "%s", text)
+    if opening := opening_text(opening_orders(shown)):
+        LOG.warning("%s; what they open while no trader runs has no stop", opening)
     in_order = runtime.stop(STOP_TIMEOUT_S - (time.monotonic() - before_s))
     LOG.info("stopped %sin %.1f s", "in order " if in_order else "", time.monotonic() - before_s)
     return in_order

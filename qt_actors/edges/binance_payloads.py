@@ -85,6 +85,7 @@ class OrderRow(msgspec.Struct, frozen=True, rename="camel"):
     working_type: str
     time: int
     stop_price: Decimal = ZERO
+    price: Decimal = ZERO
 
 
 class AlgoRow(msgspec.Struct, frozen=True, rename="camel"):
@@ -192,6 +193,7 @@ def open_orders(content: Any) -> tuple[RestingOrder, ...]:
             conditional=False,
             working_type=row.working_type,
             created_ms=row.time,
+            price=row.price or None,
         )
         for row in read(content, list[OrderRow])
     )

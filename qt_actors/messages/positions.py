@@ -43,6 +43,8 @@ class RestingOrder(Message, frozen=True, kw_only=True):
     conditional: bool
     working_type: str
     created_ms: int
+    price: Decimal | None = None
+    """Its limit; None: at market."""
 
 
 class AccountSnapshot(Message, frozen=True, kw_only=True):

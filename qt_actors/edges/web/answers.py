@@ -67,6 +67,7 @@ class Health(TypedDict):
     profile: str
     bar_interval: str
     active_positions: int
+    opening_orders_of_others: list[str]
     daily_pnl: float | None
     equity: float | None
     symbols: int

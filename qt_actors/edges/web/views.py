@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, cast
 
 from config.settings import Settings
+from qt_actors.decisions.cover import opening_orders
 from qt_actors.decisions.limits import limits_of
 from qt_actors.decisions.voting import quorum
 from qt_actors.edges.web import answers, history
@@ -59,6 +60,7 @@ def health(snapshot: Snapshot, states: Iterable[ActorState], uptime_s: float, no
         "profile": snapshot.run.profile,
         "bar_interval": snapshot.run.bar_interval,
         "active_positions": len(account.positions) if account else 0,
+        "opening_orders_of_others": list(opening_orders(account)),
         "daily_pnl": _number(directive.daily_pnl_usd) if directive and account else None,
         "equity": _number(account.equity_usd) if account else None,
         "symbols": len(snapshot.universe.symbols) if snapshot.universe else 0,

@@ -6,12 +6,15 @@ import http.server
 import io
 import json
 import threading
+from decimal import Decimal
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from qt_actors.cli import screens
 from qt_actors.messages import positions, signals, system
+from tests.builders import a_stop
 from tests.cli_board import (
     HOUR,
     NOW,
@@ -78,6 +81,14 @@ def test_status_of_a_trader_that_an_operator_stopped_says_by_whose_word_and_sinc
     (line,) = [line for line in got.stdout.splitlines() if line.strip().startswith("Entries")]
     assert line.split() == f"Entries {word} since 2023-11-14 22:13 UTC · until resumed".split()
     assert f"  ! {word}: the news" in got.stdout.splitlines()
+
+
+def test_status_names_resting_orders_of_others_that_can_open_a_position(qt, board):
+    make_healthy(board)
+    order = a_stop(symbol="XRPUSDT", client_id="web_1", kind="LIMIT", side="BUY", conditional=False, reduce_only=False)
+    order = msgspec.structs.replace(order, quantity=Decimal(100), price=Decimal("1.9"), trigger_price=None)
+    board.show(msgspec.structs.replace(an_account(), orders=(order,)))
+    assert "1 opening order of others rests: XRPUSDT BUY 100 @ 1.9" in qt("status", COLUMNS="160").stdout
 
 
 def test_status_tells_each_limit_in_force_and_whose_word_it_is(qt, board):
