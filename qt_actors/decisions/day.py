@@ -158,7 +158,7 @@ def after_condition(state: GovernorState, condition: Condition, settings: Settin
         return state
     replace = msgspec.structs.replace
     if not state.day_lost:
-        reason = f"until the next UTC day: the day's loss {usd(-pnl)} went over {usd(limit)}"
+        reason = f"until 00:00 UTC: the day's loss {usd(-pnl)} went over {usd(limit)}"
         seen = {"lost_ms": reading.asked_ms, "lost_equity_usd": reading.equity_usd}
         return replace(state, day_lost=reason, changed_ms=now_ms, **seen)
     if state.lost_equity_usd is not None and reading.equity_usd < state.lost_equity_usd:

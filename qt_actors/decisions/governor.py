@@ -129,6 +129,12 @@ def _streak_level(streak: int, limit: int) -> int:
     return 3 if streak >= limit else max(0, streak - (limit - 3)) if streak > 0 else 0
 
 
+def _streak_text(streak: int, limit: int) -> str:
+    """Return the losing streak; one that stops entries says when they come back."""
+    until = ", until 00:00 UTC or an operator's resume" if streak >= limit else ""
+    return f"{streak} losses in a row of {limit}{until}"
+
+
 def _concerns(state: GovernorState, condition: Condition, settings: Settings) -> list[tuple[int, str]]:
     """Return (level, what) of everything the governor looks at, unordered."""
     return [
@@ -150,7 +156,7 @@ def _measured(state: GovernorState, condition: Condition, settings: Settings) ->
     streak, streak_max = state.losing_streak, settings.losing_streak_max
     return [
         (_step(_share(max(Decimal(0), -pnl), limit), LOSS_STEPS), f"day's loss {usd(-pnl)} of {usd(limit)}"),
-        (_streak_level(streak, streak_max), f"{streak} losses in a row of {streak_max}"),
+        (_streak_level(streak, streak_max), _streak_text(streak, streak_max)),
         (_step(_share(gross, most), GROSS_STEPS), f"gross {usd(gross)} of {usd(most)}"),
     ]
 

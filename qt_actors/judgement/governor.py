@@ -295,7 +295,9 @@ class Governor(Actor):
             LOG.info("limits: %s", limits_text(limits_of(settings, self._state.day_start_equity_usd, word.equity_usd)))
         if account is not None and self._logged_level != word.risk_level:
             self._logged_level = word.risk_level
-            LOG.log(logging.INFO if word.allow_trades else logging.WARNING, "%s: %s", word.risk_level, word.reason)
+            LOG.log(
+                logging.INFO if word.allow_trades else logging.WARNING, "%s (risk %s)", word.reason, word.risk_level
+            )
         self._directive = word
         for listener in (self._wiring.executor, self._wiring.orchestrator, *self._wiring.listeners):
             listener.tell(word)

@@ -96,7 +96,7 @@ def test_a_day_that_went_over_its_limit_stays_stopped_even_when_it_recovers(fact
     later = after_condition(over, seen("9900", NOON + MINUTE, ledger=NOON + MINUTE), settings, NOON + MINUTE)
     word = directive_of(later, seen("9900"), settings, NOON + MINUTE)
     assert not word.allow_trades
-    assert word.reason.startswith("entries stopped until the next UTC day: the day's loss $600.00 went over $500.00")
+    assert word.reason.startswith("entries stopped until 00:00 UTC: the day's loss $600.00 went over $500.00")
 
 
 def test_a_withdrawal_that_the_ledger_tells_later_was_no_loss_and_entries_come_back(facts):

@@ -18,6 +18,7 @@ replace = msgspec.structs.replace
 DAY_MS = 86_400_000
 NOON = 1_700_049_600_000  # 2023-11-15 12:00 UTC
 START = Decimal(10_000)
+STREAK_STOPS = "5 losses in a row of 5, until 00:00 UTC or an operator's resume"
 
 
 def reading(equity, at=NOON) -> Reading:
@@ -62,6 +63,11 @@ def test_the_days_loss_steps_down_size_and_leverage_until_it_stops(facts, equity
     word = said(facts, condition(equity))
     assert (word.risk_level, word.size_multiplier, word.leverage_multiplier) == (level, size, leverage)
     assert word.allow_trades == word.allow_new_positions == allowed
+
+
+def test_a_streak_tells_until_when_it_stops_entries_and_says_no_end_while_it_does_not(facts):
+    assert said(facts, condition(), state(losing_streak=5)).reason == STREAK_STOPS
+    assert said(facts, condition(), state(losing_streak=4)).reason == "4 losses in a row of 5"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,7 @@ def test_before_the_account_was_ever_seen_there_are_no_entries(facts):
 
 def test_the_worst_concern_decides_and_all_as_bad_are_named(facts):
     word = said(facts, condition("9400"), state(losing_streak=5))
-    assert word.reason == "day's loss $600.00 of $500.00; 5 losses in a row of 5"
+    assert word.reason == f"day's loss $600.00 of $500.00; {STREAK_STOPS}"
 
 
 def test_an_operators_halt_and_a_pause_survive_the_day(facts):
@@ -214,7 +220,7 @@ def test_pause_stops_entries_and_resume_allows_them(facts):
 def test_resume_ends_a_halt_by_hand_and_a_streak(facts):
     held = governor.after_control(state(losing_streak=5), "halt", "", NOON)
     why = said(facts, condition(), held).reason
-    assert why == "entries halted by operator: no reason given; 5 losses in a row of 5"
+    assert why == f"entries halted by operator: no reason given; {STREAK_STOPS}"
     freed = governor.after_control(held, "resume", "", NOON)
     assert (freed.halted, freed.losing_streak) == (False, 0)
 
