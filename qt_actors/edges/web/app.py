@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,6 +19,7 @@ from qt_actors.edges.web import answers, control, history, views
 from qt_actors.edges.web.control import Controls
 from qt_actors.edges.web.decision_views import decided
 from qt_actors.edges.web.description import Api, Symbol, said
+from qt_actors.edges.web.hosts import Application, Hosted, Hosts, Receive, Scope, Send, hosts_of
 from qt_actors.edges.web.os_report import os_report
 from qt_actors.edges.web.snapshot import Snapshot
 from qt_actors.kernel import ActorState
@@ -68,9 +69,15 @@ def make_app(sources: Sources) -> FastAPI:
     _add_history(app, sources)
     _add_pages(app, sources)
     control.add(app, sources.controls, sources.snapshot)
+    hosts = hosts_of(sources.settings.http_host)
+    app.add_middleware(Hosted, hosts=hosts, refuse=_misnamed(hosts))
     app.add_middleware(_Counted, metrics=sources.metrics)
     app.add_middleware(_Headed)
     return app
+
+
+def _misnamed(hosts: Hosts) -> Callable[[str], Application]:
+    return lambda host: Json({"error": hosts.refusal(host)}, 400)
 
 
 def _add_faults(app: FastAPI) -> None:
@@ -216,15 +223,12 @@ _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
 }
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class _Counted:
     """Counts requests by route and class of the answer; unknown paths are one route."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], metrics: Metrics) -> None:
+    def __init__(self, app: Application, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
@@ -247,7 +251,7 @@ class _Counted:
 class _Headed:
     """Answers HEAD as GET; the server leaves the body out."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+    def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
