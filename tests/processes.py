@@ -155,6 +155,9 @@ def assert_books_agree(base, journal):
             ours[symbol] = left if state["side"] == "BUY" else -left
     assert ours == held
     stops = signed(base, "/fapi/v1/openAlgoOrders")
+    resting = {(o["symbol"], 1, int(o["algoId"])) for o in stops}
+    resting |= {(o["symbol"], 0, int(o["orderId"])) for o in signed(base, "/fapi/v1/openOrders")}
+    assert set(journal.rows("SELECT symbol, conditional, exchange_id FROM orders WHERE final = 0")) == resting
     for symbol, quantity in held.items():
         side = "SELL" if quantity > 0 else "BUY"
         covering = [o for o in stops if o["symbol"] == symbol and o["orderType"] == "STOP_MARKET" and o["side"] == side]
