@@ -64,7 +64,7 @@ def staffing(out: Mapping[str, str], settings: Settings) -> Staffing:
     away = {m: why for m, why in out.items() if m in names}
     able = len(names) - len(away)
     needed, of_all = quorum_of(able, settings), quorum_of(len(names), settings)
-    who = ", ".join(f"{m} {why}" for m, why in away.items())
+    who = "; ".join(f"{m} {why}" for m, why in away.items())
     if able < needed:
         told = f"{able} of {len(names)} can vote and {needed} must agree, so nothing is entered ({who})"
         return Staffing(health=0, able=able, quorum=needed, reason=told)

@@ -51,7 +51,7 @@ class Ensemble(Actor):
         self._batch: FeatureBatch | None = None
         self._regimes: RegimesRead | None = None
         self._votes: dict[str, Votes] = {}
-        self._absent: dict[str, str] = {}
+        self._absent: dict[str, ModelStateChanged] = {}
         self._silent: dict[str, str] = {}
         """Models that did not answer to the newest bar in time."""
         self._staffing = staffing({}, wiring.settings)
@@ -79,9 +79,9 @@ class Ensemble(Actor):
             case Votes():
                 self._late += 1
             case ModelStateChanged(model=model, state=state):
-                self._absent = {m: s for m, s in self._absent.items() if m != model}
+                self._absent = {m: told for m, told in self._absent.items() if m != model}
                 if state in {"missing", "quarantined"}:
-                    self._absent[model] = state
+                    self._absent[model] = message
                 self._count_staff()
             case Up(path=path):
                 self._tell_health([w for w in self._wiring.watchers if w.path == path])
@@ -107,7 +107,8 @@ class Ensemble(Actor):
         self._silent = {m: "late" for m in MODELS if m not in self._votes}
         self._count_staff()
         votes = [self._votes[m] for m in MODELS if m in self._votes]
-        told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms(), absent=self._absent)
+        absent = {model: told.state for model, told in self._absent.items()}
+        told = signals_of(batch, votes, regimes, self._wiring.settings, self.now_ms(), absent=absent)
         for listener in self._wiring.listeners:
             listener.tell(told)
         self._log(told)
@@ -117,7 +118,8 @@ class Ensemble(Actor):
     def _count_staff(self) -> None:
         """Say it when other models than before can vote: a smaller quorum is another trader."""
         before = self._staffing
-        now = self._staffing = staffing({**self._silent, **self._absent}, self._wiring.settings)
+        absent = {model: _absence(told) for model, told in self._absent.items()}
+        now = self._staffing = staffing({**self._silent, **absent}, self._wiring.settings)
         if now == before:
             return
         if now.quorum < before.quorum or (not now.health and before.health):
@@ -147,3 +149,9 @@ class Ensemble(Actor):
         )
         for rank, signal in enumerate(calls):
             LOG.log(logging.INFO if rank < LOGGED_MAX else logging.DEBUG, "%s", log_line(signal))
+
+
+def _absence(told: ModelStateChanged) -> str:
+    """Return why a model cannot vote, without what to do about it: its own log line and the API say that, too."""
+    what = "cannot vote" if told.state == "missing" else told.state
+    return f"{what}: {told.reason.partition('; ')[0]}"

@@ -145,7 +145,12 @@ class ModelServer(Actor):
     def _become(self, state: ModelState, reason: str) -> None:
         self._state, self._reason = state, reason
         if state in {"missing", "quarantined"}:
-            LOG.warning("%s is %s and abstains: %s", self._wiring.name, state, reason)
+            LOG.warning(
+                "%s %s: %s",
+                self._wiring.name,
+                "cannot vote" if state == "missing" else "is quarantined and abstains",
+                reason,
+            )
         version = self._served[0].version if self._served else ""
         told = ModelStateChanged(model=self._wiring.name, state=state, reason=reason, version=version)
         for watcher in (self._wiring.recorder, self._wiring.ensemble, self._wiring.telemetry, *self._wiring.watchers):

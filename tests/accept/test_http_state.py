@@ -71,7 +71,7 @@ def test_the_coordination_report_tells_what_exists_and_names_what_does_not(site)
         (
             signals.ModelStateChanged(model="xgb", state="missing", reason="xgb.onnx: missing; qt train"),
             "degraded",
-            "model xgb is missing: xgb.onnx: missing; qt train",
+            "model xgb cannot vote: xgb.onnx: missing; qt train",
         ),
         (
             positions.ProtectionMeasured(now_ms=NOW, unprotected_seconds=2, unprotected_symbols=("BTCUSDT",)),

@@ -115,9 +115,8 @@ def _sick(snapshot: Snapshot, states: Iterable[ActorState], now_ms: int) -> list
     told += [f"stream {s.stream}: {s.reason or 'lost'}" for s in snapshot.streams.values() if not s.connected]
     for model in ai_status(snapshot)["models"]:
         if model["state"] != "active" and snapshot.signals is not None:
-            told.append(
-                f"model {model['model']} is {model['state']}" + (f": {model['reason']}" if model["reason"] else "")
-            )
+            what = "cannot vote" if model["state"] == "missing" else f"is {model['state']}"
+            told.append(f"model {model['model']} {what}" + (f": {model['reason']}" if model["reason"] else ""))
     if snapshot.protection and snapshot.protection.unprotected_symbols:
         told.append(f"without full protection: {', '.join(snapshot.protection.unprotected_symbols)}")
     return told
