@@ -24,7 +24,7 @@ from qt_actors.decisions.cover import cover_text, opening_orders, opening_text
 from qt_actors.edges.journal import FILE_NAME, end_session, next_generation
 from qt_actors.edges.journal_queries import SqliteJournalReader
 from qt_actors.edges.journal_schema import JournalError
-from qt_actors.edges.web.server import WebPortError, listening
+from qt_actors.edges.web.server import WebHostError, WebPortError, listening
 from qt_actors.kernel import Clock, Guard, SupervisorSpec, ThreadRuntime
 from qt_actors.messages.positions import AccountSnapshot
 from qt_actors.messages.system import Drained, DrainRequested, MarketPaused
@@ -117,7 +117,7 @@ def _free_port(settings: Settings) -> None:
     try:
         listening(settings.http_host, settings.http_port).close()
     except WebPortError as error:
-        raise StartError(str(error)) from None
+        raise StartError(str(error), wrong_usage=isinstance(error, WebHostError)) from None
 
 
 def _tree(runtime: ThreadRuntime, outside: Outside, edges: Edges, venue: Venue) -> SupervisorSpec:

@@ -225,11 +225,13 @@ def _read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as reason:
-        raise MarketDataError(f"{path}: cannot be read as saved exchange state: {reason.strerror}") from reason
+        line = f"{path}: cannot be read as saved exchange state: {reason.strerror}; move it away to begin anew"
+        raise MarketDataError(line) from reason
 
 
 def _decoded(path: Path, raw: bytes, kind: type[Found]) -> Found:
     try:
         return msgspec.msgpack.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as reason:
-        raise MarketDataError(f"{path}: is no saved exchange state ({reason}); move it away to begin anew") from reason
+        line = f"{path}: is no saved exchange state, or damaged; bring back a copy, or move it away to begin anew"
+        raise MarketDataError(line) from reason

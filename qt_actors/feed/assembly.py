@@ -46,7 +46,8 @@ class Assembly:
         """What the tree view shows; counts of bars by what they turned out to be."""
         counts = {f"bars_{name.replace(' ', '_')}": count for name, count in tuple(self.grid.counts.items())}
         state = "ready" if self._backfill is None else self._backfill.progress
-        return {"state": state, "newest_bar_ms": self.grid.head_ms, "asked_by_rest": self.repairs.asked, **counts}
+        closed_ms = self.grid.head_ms + self.grid.interval_ms if self.grid.head_ms >= 0 else 0
+        return {"state": state, "newest_bar_closed_ms": closed_ms, "asked_by_rest": self.repairs.asked, **counts}
 
     @property
     def due_ms(self) -> int:

@@ -34,6 +34,10 @@ class WebPortError(OSError):
     """The HTTP port cannot be had; one line: which, why, what to do."""
 
 
+class WebHostError(WebPortError):
+    """QT_HTTP_HOST is no address of this machine."""
+
+
 class Board:
     """The newest snapshot, replaced whole, so that a reader never sees half a change."""
 
@@ -141,7 +145,8 @@ def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens there.
 
     Raises:
-        WebPortError: in use, not allowed, or no such address.
+        WebHostError: no such address.
+        WebPortError: in use or not allowed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -149,7 +154,7 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         number = error.errno or 0
         if number == errno.EADDRNOTAVAIL or number < 0:  # below 0: of the resolver, no such name
-            raise WebPortError(f"QT_HTTP_HOST={host} is no address of this machine; {_HOSTS}") from None
+            raise WebHostError(f"QT_HTTP_HOST={host} is no address of this machine; {_HOSTS}") from None
         fault = os.strerror(number) if number else str(error)
         raise WebPortError(
             f"HTTP port {port} on {host}: {fault}; end what uses it or set QT_HTTP_PORT (0 takes any free one)"
@@ -170,7 +175,7 @@ def web_server(
     """Return the web server of a trader, not yet listening; the control token is made or taken from the settings.
 
     Raises:
-        OSError: the token file cannot be written.
+        TokenFileError: the token file cannot be written.
     """
     configured = settings.api_token.get_secret_value() if settings.api_token else None
     token = token_of(configured, settings.data_dir)
