@@ -39,7 +39,7 @@ _MODELS = ("xgb", "lgbm", "nhits", "patchtst")
 _STATES = ("active", "warmup", "quarantined", "missing")
 _STREAMS = ("market", "public", "private")
 _PURPOSES = ("entry", "stop", "target", "trail", "close", OTHER)
-_EXITS = ("target", "trail", "stop", "policy", "manual", "liquidation", "external", OTHER)
+_EXITS = ("target", "trail", "stop", "policy", "unprotected", "manual", "liquidation", "external", OTHER)
 _DEAD = (
     "crash", "abandoned", "circuit", "closed", "deadline", "unasked", "dropped", "stale", "fenced", "overflow",
     "no sender", OTHER,

@@ -41,11 +41,14 @@ class Past:
     def __init__(self, *trades):
         self.trades = trades
         self.acted = set()
+        self.looked_ms = 0
 
     def open_trades(self):
         return self.trades
 
-    def rows(self, question, parameters):
+    def rows(self, question, parameters=None):
+        if question == "equity_last":
+            return [{"now_ms": self.looked_ms}] if self.looked_ms else []
         assert question == "intents_of"
         return [{}] if parameters["decision_id"] in self.acted else []
 
@@ -53,9 +56,10 @@ class Past:
 class House:
     """An executor; its neighbours are probes."""
 
-    def __init__(self, *past, recorder_answers=True, spoken=True):
+    def __init__(self, *past, recorder_answers=True, spoken=True, looked_ms=0):
         self.runtime = SimRuntime(seed=1, start_ms=NOW)
         self.past = Past(*past)
+        self.past.looked_ms = looked_ms
         names = ("gateway", "recorder", "governor", "account", "watcher", "universe")
         self.probes = {name: Probe(self.runtime, f"root/{name}") for name in names}
         if recorder_answers:

@@ -33,7 +33,7 @@ class Cover(msgspec.Struct, frozen=True):
 
 
 Covers = Mapping[str, Cover]
-UNFORESEEN = (("policy",), ("manual",), ("external",))
+UNFORESEEN = (("policy",), ("unprotected",), ("manual",), ("external",))
 """Ends of a trade in which no order that rested on the exchange had a part."""
 
 
@@ -62,6 +62,16 @@ def _bare_since(cover: Cover, trade: TradeState) -> int | None:
     """Since when the position counts as bare; a doubt that no second look settles counts, unless its stop ended it."""
     doubted = cover.doubted and (trade.phase not in ENDED or trade.exits[-1:] in UNFORESEEN)
     return cover.proven_ms if cover.bare_ms is None and doubted else cover.bare_ms
+
+
+def after_recovery(covers_now: Covers, looked_ms: int) -> dict[str, Cover]:
+    """Take that a former life has looked up to then: what it left as covered was so until that moment."""
+    return {
+        symbol: cover
+        if cover.doubted or cover.bare_ms is not None
+        else msgspec.structs.replace(cover, proven_ms=max(cover.proven_ms, looked_ms))
+        for symbol, cover in covers_now.items()
+    }
 
 
 def after_snapshot(covers_now: Covers, snapshot: AccountSnapshot) -> tuple[dict[str, Cover], int]:

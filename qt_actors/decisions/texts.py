@@ -9,6 +9,11 @@ from typing import Final
 UNKNOWN = "unknown"
 HELD: Final = {"BUY": "LONG", "SELL": "SHORT"}
 """What is held after an entry of that side: orders BUY and SELL, positions are LONG and SHORT."""
+EXITED: Final = {
+    "manual": "by hand",
+    "external": "from outside",
+    "unprotected": "because its stop could not be kept",
+}
 
 
 def percent(fraction: float | Decimal | None, digits: int = 2) -> str:
@@ -42,7 +47,7 @@ def count(number: int, thing: str, things: str = "") -> str:
 
 def exited(reason: str) -> str:
     """Return how a trade ended, to stand behind "closed"."""
-    return {"manual": "by hand", "external": "from outside"}.get(reason, f"by {reason}")
+    return EXITED.get(reason, f"by {reason}")
 
 
 def seconds(span_ms: int | None) -> str:

@@ -16,6 +16,7 @@ from qt_actors.decisions.trade_repair import (
     armed,
     close,
     close_failed,
+    close_unprotected,
     end,
     exit_failed,
     grown,
@@ -37,6 +38,7 @@ from qt_actors.decisions.trade_state import (
     WOULD_TRIGGER,
     ZERO,
     Step,
+    exit_kind,
     is_counted,
     is_earlier_close,
     purpose_of,
@@ -48,7 +50,7 @@ from qt_actors.decisions.trade_state import (
 )
 from qt_actors.messages.orders import CancelOrder, ConditionalUpdated, Fill, OrderFound, OrderUpdated, Purpose
 from qt_actors.messages.policy import EntryPlan, ReservationReleased
-from qt_actors.messages.positions import ExitReason, SnapshotRequested, TradeState
+from qt_actors.messages.positions import SnapshotRequested, TradeState
 
 
 def begin(plan: EntryPlan, now_ms: int) -> Step:
@@ -324,7 +326,7 @@ def on_fill(trade: TradeState, fill: Fill, now_ms: int) -> Step:
 
 
 def _reduced(trade: TradeState, fill: Fill, now_ms: int) -> Step:
-    kind = _exit_kind(trade, fill.client_id)
+    kind = exit_kind(trade, fill.client_id)
     gain = float(fill.price / trade.entry_price - 1) * (1 if trade.side == "BUY" else -1) if trade.entry_price else 0.0
     trade = with_changes(
         trade,
@@ -341,20 +343,6 @@ def _reduced(trade: TradeState, fill: Fill, now_ms: int) -> Step:
     if remaining(trade) > 0:
         return Step(trade)
     return end(with_changes(trade, now_ms, stop_id="") if fill.client_id == trade.stop_id else trade, now_ms)
-
-
-def _exit_kind(trade: TradeState, client_id: str) -> ExitReason:
-    if client_id.startswith(("autoclose-", "adl_autoclose")):
-        return "liquidation"
-    match purpose_of(trade, client_id):
-        case "stop" | "target" | "trail" as kind:
-            return kind
-        case "take":
-            return "target"
-        case "close":
-            return "manual" if trade.reason.startswith("manual") else "policy"
-        case _:
-            return "external"
 
 
 def on_conditional(trade: TradeState, event: ConditionalUpdated, now_ms: int) -> Step:
@@ -390,7 +378,7 @@ def _entry_done(trade: TradeState, now_ms: int, reason: str, *, sure: bool = Fal
         trade = with_changes(trade, now_ms, target_quantity=trade.filled, trail_quantity=ZERO)
     trade = with_changes(trade, now_ms, phase="arming", opened_ms=now_ms)
     if not trade.stop_id or trade.close_wanted:
-        step = close(trade, trade.close_wanted or "the stop was gone when the entry filled", now_ms)
+        step = close_unprotected(trade, "it was gone when the entry filled", now_ms)
         return Step(step.trade, step.commands, events)
     first = place(trade, now_ms, "target", trade.target_quantity)
     if not trade.trail_quantity:

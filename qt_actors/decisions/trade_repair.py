@@ -19,6 +19,7 @@ from qt_actors.decisions.trade_state import (
     ENDED,
     FORGIVEN_MS,
     HELD,
+    UNPROTECTED,
     Step,
     given_up,
     is_bare,
@@ -101,6 +102,11 @@ def close_by_policy(trade: TradeState, reason: str, now_ms: int) -> Step:
     return Step(trade) if failed else close(trade, reason, now_ms)
 
 
+def close_unprotected(trade: TradeState, text: str, now_ms: int) -> Step:
+    """Close what cannot be protected; a close that was wanted before keeps its reason."""
+    return close(trade, trade.close_wanted or f"{UNPROTECTED}: {text}", now_ms)
+
+
 def stop_failed(trade: TradeState, text: str, now_ms: int, *, passed: bool = False) -> Step:
     """Go on without the stop: place it again, or close at market when its price is passed or it cannot be kept."""
     if trade.phase in ENDED or is_covered(trade) or not remaining(trade):
@@ -109,7 +115,7 @@ def stop_failed(trade: TradeState, text: str, now_ms: int, *, passed: bool = Fal
     if trade.strikes > ATTEMPTS_MAX + 1:
         return Step(trade)  # the timer's turn
     if passed or trade.strikes > ATTEMPTS_MAX:
-        return close(trade, text, now_ms)
+        return close_unprotected(trade, text, now_ms)
     return place(trade, now_ms, "stop", remaining(trade))
 
 
@@ -129,7 +135,7 @@ def retry(trade: TradeState, now_ms: int) -> Step:
         return Step(trade)
     beyond = trade.strikes > ATTEMPTS_MAX
     if not is_bare(trade) or (beyond and trade.strikes % 2 == 0):
-        return close(trade, trade.close_wanted or "its stop cannot be kept", now_ms)
+        return close_unprotected(trade, "failed too often", now_ms)
     again = with_changes(trade, now_ms, attempts=trade.attempts + 1)
     return place(again, now_ms, "stop", remaining(trade))
 

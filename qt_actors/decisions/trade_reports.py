@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qt_actors.decisions.texts import HELD, exited, price
-from qt_actors.messages.positions import TradeClosed, TradeOpened, TradeState
+from qt_actors.decisions.trade_state import UNPROTECTED
+from qt_actors.messages.positions import ProtectPosition, TradeClosed, TradeOpened, TradeState
 
 
 def opened_report(trade: TradeState, now_ms: int) -> TradeOpened:
@@ -63,6 +64,20 @@ def placed_line(trade: TradeState, trace: str) -> str:
         f"ORDER PLACED {trade.symbol} {trade.side} {price(trade.quantity)} @ {price(trade.decision_price)} "
         f"conf={trade.confidence:.2f} stop={price(trade.stop_price)} trace={trace}"
     )
+
+
+def stop_given_up(before: TradeState | None, trade: TradeState) -> str:
+    """Return why a trade is to be closed for want of a stop, once: when that has just been decided."""
+    kind, _, why = trade.close_wanted.partition(": ")
+    return why if kind == UNPROTECTED and (before is None or not before.close_wanted) else ""
+
+
+def adopted_text(trade: TradeState, found: ProtectPosition) -> str:
+    """Return what is said of a position that somebody else has opened and that is ours to protect now."""
+    stop = f"stop at {price(trade.stop_price)}"
+    if found.missing_quantity:
+        stop += f"; {price(found.missing_quantity)} of it had no stop"
+    return f"{HELD[trade.side]} {price(trade.filled)}, opened from outside; {stop}"
 
 
 def closed_line(trade: TradeClosed) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from qt_actors.decisions.ids import parse, purpose_in
 from qt_actors.messages.base import Message
 from qt_actors.messages.orders import Command, ConditionalUpdated, Purpose
-from qt_actors.messages.positions import TradeState
+from qt_actors.messages.positions import ExitReason, TradeState
 
 ATTEMPTS_MAX: Final = 5
 """Failures within ``FORGIVEN_MS`` of each other that are answered by placing the order again; then the rule changes."""
@@ -32,6 +32,8 @@ ENDED: Final = frozenset({"closed", "abandoned"})
 MOVING: Final = frozenset({"stopping", "entering", "closing"})
 HELD: Final = frozenset({"arming", "open"})
 """Phases with a position and no close under way."""
+UNPROTECTED: Final = "unprotected"
+"""Begins the reason of a close for want of a stop; ``manual`` and ``policy`` begin those that were asked for."""
 ZERO: Final = Decimal(0)
 
 
@@ -121,14 +123,31 @@ def purpose_of(trade: TradeState, client_id: str) -> Purpose | None:
     return purpose_in(client_id)
 
 
+def exit_kind(trade: TradeState, client_id: str) -> ExitReason:
+    """Return what an execution that reduces the position is: one of the trade's exits, or somebody else's doing."""
+    if client_id.startswith(("autoclose-", "adl_autoclose")):
+        return "liquidation"
+    match purpose_of(trade, client_id), trade.reason.partition(":")[0]:
+        case ("stop" | "target" | "trail") as kind, _:
+            return kind
+        case "take", _:
+            return "target"
+        case "close", ("manual" | "unprotected") as kind:
+            return kind
+        case "close", _:
+            return "policy"
+        case _:
+            return "external"
+
+
 def is_earlier_close(trade: TradeState, client_id: str) -> bool:
     """Tell whether this is a close that another one has followed: its end says nothing of that one."""
     return purpose_of(trade, client_id) == "close" and client_id != trade.close_id
 
 
 def is_loss_of_stop(trade: TradeState, event: ConditionalUpdated) -> bool:
-    """Tell whether the event ends the stop of something we hold, other than by triggering it."""
-    ours = bool(trade.stop_id) and event.client_id == trade.stop_id
+    """Tell whether the event ends the stop of something we hold, its acknowledgement still on its way or not."""
+    ours = event.client_id in {trade.stop_id, *trade.pending} and purpose_of(trade, event.client_id) == "stop"
     return ours and event.status in LOST and trade.phase not in ENDED and remaining(trade) > 0
 
 

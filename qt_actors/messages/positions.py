@@ -7,7 +7,8 @@ from typing import Literal
 
 from qt_actors.messages.base import Message, Side
 
-ExitReason = Literal["target", "trail", "stop", "policy", "manual", "liquidation", "external"]
+ExitReason = Literal["target", "trail", "stop", "policy", "unprotected", "manual", "liquidation", "external"]
+"""``unprotected``: closed at market, because its stop could not be kept."""
 TradePhase = Literal["stopping", "entering", "arming", "open", "closing", "closed", "abandoned"]
 
 
@@ -133,6 +134,9 @@ class PositionResized(Message, frozen=True, kw_only=True):
 
 class TradesRecovered(Message, frozen=True, kw_only=True):
     """Executor → its watchers after a start: every open trade has been told, what is not in them is unknown to us."""
+
+    looked_ms: int = 0
+    """Up to when a former process is known to have looked at the account: its stops stood then as it has said."""
 
 
 class ClosePosition(Message, frozen=True, kw_only=True):

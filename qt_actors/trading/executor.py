@@ -19,7 +19,7 @@ from qt_actors.decisions import trade_life, trade_repair
 from qt_actors.decisions.excursions import excursions
 from qt_actors.decisions.ids import purpose_in
 from qt_actors.decisions.trade_reports import closed_line, placed_line
-from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_loss_of_stop, is_over, is_under_way, retry_real_ms
+from qt_actors.decisions.trade_state import ENDED, Step, awaited, is_over, is_under_way, retry_real_ms
 from qt_actors.kernel import Actor, TimerFired
 from qt_actors.messages import orders, policy, positions
 from qt_actors.messages.market import QuotesUpdated, SymbolRules, UniverseChosen
@@ -27,7 +27,7 @@ from qt_actors.messages.requests import UniverseRequested
 from qt_actors.messages.system import Drained, DrainRequested, IncidentSeen
 from qt_actors.ports import JournalReader, Mailbox
 from qt_actors.trading.dispatch import Dispatch, Owner
-from qt_actors.trading.refusals import PAUSE_REAL_MS, Refusals
+from qt_actors.trading.refusals import Stops
 
 LOG = logging.getLogger("qt.executor")
 WISHES_MAX = 256
@@ -63,7 +63,7 @@ class Executor(Actor):
         self._entries = 0
         self._forbidden = "the governor has not spoken yet"
         """Why no entry may be sent now, by the governor's last word; what it admits later comes after a later one."""
-        self._refusals = Refusals()
+        self._stops: Stops
         self._answer_drain: Callable[[object], None] | None = None
         self._retries: dict[str, int] = {}
         """Symbol → delay of its running retry timer, real ms."""
@@ -82,10 +82,13 @@ class Executor(Actor):
             cancel_timer=self.cancel_timer,
         )
         self._dispatch = Dispatch(owner, self._wiring.gateway, self._wiring.recorder)
-        for trade in self._wiring.journal().open_trades():
+        self._stops = Stops(owner, self._tell_watchers, self._note)
+        journal = self._wiring.journal()
+        for trade in journal.open_trades():
             self._recover(trade)
-        self._tell_watchers(positions.TradesRecovered())
-        self._tell_watchers(self._refusals.begun(self.now_ms()))
+        looks = journal.rows("equity_last") if self.incarnation == 1 else ()  # of a former process; one row a look
+        self._tell_watchers(positions.TradesRecovered(looked_ms=max((row["now_ms"] for row in looks), default=0)))
+        self._stops.begin()
         self._wiring.universe.tell(UniverseRequested(reply_to=self.path))
         self._wiring.account.tell(positions.SnapshotRequested(reason="executor started"))
 
@@ -143,7 +146,7 @@ class Executor(Actor):
                 self._retries.pop(of, None)
                 self._step(of, trade_repair.retry)
             case "stops":
-                self._tell_watchers(self._refusals.rested(self.now_ms()))
+                self._stops.timer_fired(of)
             case _:
                 self._wishes.pop(of, None)
 
@@ -233,7 +236,7 @@ class Executor(Actor):
             case orders.OrderAccepted(exchange_id=exchange_id, status=status, executed_quantity=executed):
                 self._resolve(message, "accepted", exchange_id)
                 if purpose_in(client_id) == "stop":
-                    self._tell_watchers(self._refusals.stood(self.now_ms()))
+                    self._stops.stood()
                 forbidden = self._forbidden
                 self._step(
                     symbol, lambda t, now: trade_life.on_accepted(t, client_id, status, executed, now, forbidden)
@@ -276,10 +279,7 @@ class Executor(Actor):
             case orders.OrderUpdated():
                 self._step(message.symbol, lambda t, now: trade_life.on_order(t, message, now))
             case orders.ConditionalUpdated():
-                if trade is not None and is_loss_of_stop(trade, message):
-                    self._note(
-                        "stop lost", message.symbol, f"{message.client_id} {message.status} {message.reason}".strip()
-                    )
+                self._stops.heard(trade, message)
                 self._step(message.symbol, lambda t, now: trade_life.on_conditional(t, message, now))
             case orders.Fill():
                 self._step(message.symbol, lambda t, now: trade_life.on_fill(t, message, now))
@@ -302,10 +302,10 @@ class Executor(Actor):
         if trade is not None and trade.phase == "stopping":
             self._apply(trade_repair.abandon(trade, now, "somebody else has opened a position"))
             trade, unknown = None, True
-        detail = f"{message.quantity} held, {message.missing_quantity} without a stop"
-        self._note("adopted position" if unknown else "missing protection", message.symbol, detail)
         rules, pct = self._rules.get(message.symbol), self._wiring.adopted_stop_pct
-        self._apply(trade_repair.restored(trade, message, rules, pct, now))
+        step = trade_repair.restored(trade, message, rules, pct, now)
+        self._stops.found(None if unknown else trade, step.trade, message)
+        self._apply(step)
         if message.symbol in self._wishes:
             self._close(self._wishes.pop(message.symbol))
 
@@ -328,9 +328,8 @@ class Executor(Actor):
             return  # a cancel was refused
         purpose = purpose_in(refused.client_id)
         self._note("order refused", refused.symbol, f"{purpose}: {refused.code} {refused.reason}", repaired=False)
-        if purpose == "stop" and (news := self._refusals.refused(refused.code, refused.reason, self.now_ms())):
-            self._tell_watchers(news)
-            self.timer("stops", PAUSE_REAL_MS, real=True)
+        if purpose == "stop":
+            self._stops.refused(refused.code, refused.reason)
 
     def _note(self, kind: str, symbol: str, detail: str, *, repaired: bool = True) -> None:
         incident = IncidentSeen(kind=kind, subject=symbol, detail=detail, repaired=repaired, now_ms=self.now_ms())
@@ -365,6 +364,7 @@ class Executor(Actor):
         self._trades[step.trade.symbol] = step.trade
         if step.trade != before:
             self._publish(positions.TradeChanged(trade=step.trade))
+        self._stops.changed(before, step.trade)
         for command in step.commands:
             if isinstance(command, orders.PlaceOrder | orders.PlaceConditional):
                 self._dispatch.write_then_send(command, step.trade)

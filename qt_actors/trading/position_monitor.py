@@ -101,8 +101,9 @@ class PositionMonitor(Actor):
                 self._covers, spent_ms = coverage.after_trade(self._covers, trade)
                 if spent_ms:
                     self._measured(spent_ms, trade.changed_ms)
-            case TradesRecovered():
+            case TradesRecovered(looked_ms=looked_ms):
                 self._book_known = True
+                self._covers = coverage.after_recovery(self._covers, min(looked_ms, self.now_ms()))
             case TimerFired(key="look"):
                 self._wiring.account.tell(SnapshotRequested(reason="to judge what could not be judged yet"))
             case Signals(signals=signals):

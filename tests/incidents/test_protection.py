@@ -176,6 +176,29 @@ def test_a_stop_left_behind_by_its_target_never_opens_the_reverse_and_is_swept(b
     stage.ends_well()
 
 
+def test_somebody_who_keeps_cancelling_the_stops_ends_the_trade_with_its_reason_and_the_entries(begin):
+    """Found by hand: all algo orders of the account cancelled every 0.2 s.
+
+    Given a position, when each stop is cancelled as soon as it stands, then it is closed for want of a stop, which the
+    journal says, and no entry goes out in the five minutes that follow, although stops are accepted.
+    """
+    stage = begin()
+    stage.enter()
+    stage.pass_s(60)
+    for _ in range(125):
+        stage.ask("DELETE", "/fapi/v1/algoOpenOrders", symbol="BTCUSDT")
+        stage.pass_s(0.2)
+    assert not stage.held()
+    (trade,) = stage.journal("trades")
+    assert trade["exit_reason"] == "unprotected"
+    assert "stop could not be kept BTCUSDT" in stage.incidents()
+    stage.calls, decided = {"BTCUSDT": "BUY"}, len(stage.journal("decisions", symbol="BTCUSDT"))
+    stage.until(lambda: len(stage.journal("decisions", symbol="BTCUSDT")) > decided, within_s=310)
+    assert stage.journal("decisions", symbol="BTCUSDT", limit=1)[0]["gate"] == "governor"
+    assert len(stage.entries()) == 1, "an entry went out although stops do not stay"
+    stage.ends_well()
+
+
 def test_a_position_that_the_exchange_takes_away_ends_its_trade_with_the_reason_and_no_more_exits(begin):
     """19 · freqtrade#7107, freqtrade#8300.
 

@@ -144,6 +144,18 @@ def test_a_silence_through_which_the_same_stop_stood_costs_nothing(house):
     assert house.unprotected_s() == 0
 
 
+def test_a_stop_cancelled_while_nobody_lived_counts_from_the_former_life_s_last_look():
+    house = House(book_known=False)
+    hours_ms = 7_200_000
+    house.hold()
+    house.runtime.run_for(hours_ms)
+    house.tell(TradesRecovered(looked_ms=NOW + hours_ms - 5_000))
+    bare = later(a_snapshot(conditionals=()), hours_ms - 1_000)
+    house.tell(bare, later(bare, 300))
+    assert house.unprotected_s() == pytest.approx((bare.requested_ms + 300 - NOW - hours_ms + 5_000) / 1000)
+    house.runtime.stop()
+
+
 def test_a_target_cancelled_by_hand_is_to_be_placed_again_when_two_snapshots_agree(house):
     house.hold(target_quantity=D("0.005"), target_id="gone")
     house.tell(a_snapshot())

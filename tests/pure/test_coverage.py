@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qt_actors.decisions import trade_life
-from qt_actors.decisions.coverage import after_snapshot, after_trade, bare_symbols, covered_since
+from qt_actors.decisions.coverage import after_recovery, after_snapshot, after_trade, bare_symbols, covered_since
 from tests.builders import NOW, a_plan, a_position, a_snapshot, a_stop
 
 
@@ -70,6 +70,31 @@ def total(*told):
 )
 def test_the_time_without_a_stop_is_the_time_without_a_proof(told, spent_ms, bare):
     assert total(*told) == (spent_ms, bare)
+
+
+@pytest.mark.parametrize(
+    ("told", "spent_ms"),
+    [
+        ((held(0), seen(60_200), seen(60_300, 60_250)), 1_250),  # cancelled while nobody lived: since the last look
+        ((held(0), seen(60_200, 0)), 0),  # it stood all the time
+        ((held(0, ""), seen(60_200), seen(60_300, 60_250)), 60_250),  # left bare: no look has covered it
+        ((held(59_500), seen(60_200), seen(60_300, 60_250)), 750),  # changed after the last look
+    ],
+)
+def test_a_former_life_that_looked_has_proven_what_it_left_as_covered(told, spent_ms):
+    covers, spent = {}, 0
+    for message in told:
+        if hasattr(message, "phase"):
+            covers = after_recovery(after_trade(covers, message)[0], NOW + 59_000)
+        else:
+            covers, more = after_snapshot(covers, message)
+            spent += more
+    assert (spent, bare_symbols(covers)) == (spent_ms, ())
+
+
+def test_a_former_life_s_look_does_not_settle_a_doubt_of_this_one():
+    doubtful = after_snapshot({}, seen(100))[0]
+    assert after_recovery(doubtful, NOW + 90) == doubtful
 
 
 def test_two_partial_stops_cover_since_the_younger_one():

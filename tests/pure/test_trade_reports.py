@@ -25,5 +25,10 @@ def test_a_closed_trade_says_that_its_result_is_before_funding():
     assert closed_line(unknown).endswith("BTCUSDT SHORT 1 by target then by trail; its result is not known in full")
 
 
+def test_a_trade_closed_for_want_of_its_stop_says_so():
+    closed = a_result("BTCUSDT", "-2.50", exits=("unprotected",), exit_reason="unprotected")
+    assert closed_line(closed).startswith("TRADE CLOSED BTCUSDT LONG 1 because its stop could not be kept @ ")
+
+
 def test_an_alert_names_what_is_held():
     assert alert_text(a_trade(), a_position()).startswith("SHORT 0.057: +22.80 USDT unrealised")
