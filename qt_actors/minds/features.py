@@ -60,7 +60,8 @@ class Features(Actor):
 
     def statistics(self) -> Mapping[str, object]:
         """Return what the tree view shows."""
-        return {"last_bar_ms": self._last_open_ms, "bars_needed": BARS_NEEDED}
+        closed_ms = self._last_open_ms + self._interval_ms if self._last_open_ms >= 0 else 0
+        return {"newest_bar_closed_ms": closed_ms, "bars_needed": BARS_NEEDED}
 
     def _open(self, history: HistoryReady) -> None:
         """Open all handles on everything but the newest bar, which comes (or came) as a closed bar of its own."""

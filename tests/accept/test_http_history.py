@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
+
 from qt_actors.messages import market, system
 from tests.web_site import (
     BAR,
@@ -65,6 +67,12 @@ def test_trades_come_newest_first_as_many_as_asked(site):
     assert (first["decision_id"], second["decision_id"]) == ("BTCUSDT-59", "BTCUSDT-58")
     assert (first["realized_usd"], first["exits"]) == (5.0, ["target", "trail"])
     assert site.get("/api/pnl")["by_day"][0]["realized_usd"] == 300.0
+
+
+def test_a_closed_trade_tells_the_side_of_its_order_and_what_was_held(site):
+    site.journal.append([a_result(1), msgspec.structs.replace(a_result(2), side="SELL")])
+    told = [(t["side"], t["position"]) for t in site.get("/api/trades")["trades"]]
+    assert told == [("SELL", "SHORT"), ("BUY", "LONG")]
 
 
 def test_decisions_of_a_symbol_show_value_against_limit(site):

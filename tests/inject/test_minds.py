@@ -96,6 +96,9 @@ class House:
             self.runtime.address(self.path).tell(message)
         self.runtime.run_for(0)
 
+    def statistics(self):
+        return next(state.statistics for state in self.runtime.tree() if state.path == self.path)
+
     def heard(self, name, kind):
         return [m for m in self.probes[name].heard if isinstance(m, kind)]
 
@@ -277,6 +280,12 @@ def test_features_ask_for_history_and_answer_each_bar_once(features):
     batches = features.heard("ensemble", FeatureBatch)
     assert [b.close_time_ms for b in batches] == [START_MS + HOUR_MS * 300, START_MS + HOUR_MS * 301]
     assert all(b.eligible.all() for b in batches)
+
+
+def test_features_name_the_newest_bar_by_its_close(features):
+    assert features.statistics()["newest_bar_closed_ms"] == 0
+    features.tell(history(300), bar(299))
+    assert features.statistics()["newest_bar_closed_ms"] == START_MS + HOUR_MS * 300
 
 
 def test_features_after_a_restart_equal_those_without_one(features):

@@ -104,6 +104,13 @@ def test_a_bar_is_told_when_its_last_symbol_has_closed_it() -> None:
     assert not market.assembly.waiting
 
 
+def test_the_tree_names_the_newest_bar_by_its_close_as_log_and_decisions_do() -> None:
+    market = Market()
+    assert market.assembly.statistics()["newest_bar_closed_ms"] == 0
+    market.fill().close_bar(5)
+    assert market.assembly.statistics()["newest_bar_closed_ms"] == market.bars[-1].close_time_ms == START + 6 * HOUR
+
+
 def test_a_bar_heard_again_is_counted_and_told_no_second_time() -> None:
     market = Market().fill()
     market.close_bar(5)

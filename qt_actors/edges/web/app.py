@@ -156,8 +156,8 @@ def _add_history(app: FastAPI, sources: Sources) -> None:
 
     @app.get("/api/trades", tags=["history"], responses=said(200, history.Trades, 422, 503))
     def trades(limit: Limit = 50) -> Response:
-        """Closed trades, newest first; ``net_usd`` is realised − commission + funding."""
-        return Json({"trades": views.money(journal.rows("trades", {"limit": limit}))})
+        """Closed trades, newest first; ``side`` is the entry order's, ``net_usd`` realised − commission + funding."""
+        return Json({"trades": views.closed(journal.rows("trades", {"limit": limit}))})
 
     @app.get("/api/decisions/{symbol}", tags=["history"], responses=said(200, history.Decisions, 404, 422, 503))
     def decisions(symbol: Symbol, limit: Annotated[int, Query(ge=1, le=200)] = 5) -> Response:

@@ -15,11 +15,15 @@ Flag = Literal[0, 1]
 
 
 class Trade(TypedDict):
-    """One closed trade; ``complete`` 0: fills are missing, so that its result counts in nothing."""
+    """One closed trade: ``side`` of the order that opened it, ``position`` that was held.
+
+    ``complete`` 0: fills are missing, so that its result counts in nothing.
+    """
 
     decision_id: str
     symbol: str
     side: Literal["BUY", "SELL"]
+    position: Literal["LONG", "SHORT"]
     phase: str
     opened_ms: int | None
     closed_ms: int

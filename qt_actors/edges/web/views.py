@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from config.settings import Settings
 from qt_actors.decisions.cover import opening_orders
 from qt_actors.decisions.limits import limits_of
+from qt_actors.decisions.texts import HELD
 from qt_actors.decisions.voting import quorum
 from qt_actors.edges.web import answers, history
 from qt_actors.edges.web.snapshot import Snapshot
@@ -335,6 +336,11 @@ def curve(rows: list[Json]) -> history.Curve:
         "high_usd": max((row["high_usd"] for row in rows), default=None),
         "equity": cast("list[history.Point]", money(rows)),
     }
+
+
+def closed(rows: list[Json]) -> list[Json]:
+    """Return closed trades with what was held beside the side of the order that opened it."""
+    return [{**row, "position": HELD[row["side"]]} for row in money(rows)]
 
 
 def money(rows: list[Json]) -> list[Json]:

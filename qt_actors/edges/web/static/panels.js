@@ -101,7 +101,7 @@ function signals(told) {
 function trades(told) {
   table("trades", ["<Closed", "<Symbol", "<Side", "Entry", "Exit", "Realised", "Fees", "Funding", "Net", "Slip", "<Exits"], told.trades.map(t => {
     const digits = decimals([t.entry_price]) > 6 ? undefined : Math.max(decimals([t.entry_price]), 2);
-    return [hour(t.closed_ms), why(t.symbol), t.side === "BUY" ? ["LONG", "up"] : ["SHORT", "down"], price(t.entry_price, digits), price(t.exit_price, digits), signed(t.realized_usd), signed(t.commission_usd === null ? null : -t.commission_usd), signed(t.funding_usd),
+    return [hour(t.closed_ms), why(t.symbol), [t.position, sideTone(t.position)], price(t.entry_price, digits), price(t.exit_price, digits), signed(t.realized_usd), signed(t.commission_usd === null ? null : -t.commission_usd), signed(t.funding_usd),
       t.complete ? [signed(t.net_usd), tone(t.net_usd)] : ["incomplete", "warn"], t.slippage_bps === null ? DASH : number(t.slippage_bps, 1) + " bp", (t.exits || []).join(" → ") || t.exit_reason];
   }), "No trade has been closed yet.");
 }
