@@ -334,3 +334,13 @@ def test_every_user_event_captured_from_the_real_exchange_can_be_read(real_data:
     fills = [m.fill for m in told if isinstance(m, OrderUpdated) and m.fill]
     assert fills
     assert all(fill.price > 0 and fill.quantity > 0 for fill in fills)
+
+
+def test_a_resting_order_has_its_limit_and_none_at_market() -> None:
+    row = {
+        "symbol": "XRPUSDT", "clientOrderId": "web_1", "orderId": 7, "side": "BUY", "type": "LIMIT", "origQty": "100",
+        "executedQty": "0", "reduceOnly": False, "closePosition": False, "workingType": "CONTRACT_PRICE", "time": 1,
+        "stopPrice": "0", "price": "1.9000",
+    }  # fmt: skip
+    limit, market = payloads.open_orders([row, {**row, "type": "MARKET", "price": "0"}])
+    assert (limit.price, market.price) == (D("1.9000"), None)
