@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
+import pytest
+
 from tests.incidents.stage import ALGO, ORDER, UNKNOWN, refusal
 
 MOVED = refusal(-4120, "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead.")
@@ -196,6 +198,25 @@ def test_somebody_who_keeps_cancelling_the_stops_ends_the_trade_with_its_reason_
     stage.until(lambda: len(stage.journal("decisions", symbol="BTCUSDT")) > decided, within_s=310)
     assert stage.journal("decisions", symbol="BTCUSDT", limit=1)[0]["gate"] == "governor"
     assert len(stage.entries()) == 1, "an entry went out although stops do not stay"
+    stage.ends_well()
+
+
+def test_a_stop_cancelled_while_the_trader_was_dead_counts_no_hour_in_which_it_was_seen_to_stand(begin):
+    """Found by hand: 11,770 s "unprotected since the start", five seconds after a start.
+
+    Given a position of an hour, when its stop is cancelled while no process lives, then the next one counts from the
+    last look of the former until a stop stands again.
+    """
+    stage = begin()
+    stage.enter()
+    stage.pass_s(3_600)
+    stage.kill()
+    take_the_stop_away(stage)
+    stage.pass_s(40)
+    stage.start()
+    stage.until(lambda: stage.stops() == [stage.held()], within_s=30)
+    stage.pass_s(30)
+    assert stage.life.unprotected_s() == pytest.approx(40, abs=20)  # a look every ten seconds
     stage.ends_well()
 
 
