@@ -123,7 +123,7 @@ def test_a_close_carries_the_operators_reason_to_the_trade_and_to_the_pause(site
     status, told = post(site, "/api/positions/close-all", json.dumps({"reason": "fire drill"}), **JSON)
     assert (status, told["reason"], told["symbols"]) == (202, "fire drill", ["BTCUSDT"])
     assert [m.reason for m in site.executor.told] == ["by operator: fire drill"]
-    assert [m.reason for m in site.governor.told] == ["close all, fire drill"]
+    assert [m.reason for m in site.governor.told] == ["close all, fire drill", "by operator: fire drill"]
 
 
 @pytest.mark.parametrize(
