@@ -314,19 +314,19 @@ def test_python_binance_trades_over_it_unmodified(served: ServedExchange, monkey
             assert (await client.ws_futures_get_order(**named))["status"] == "NEW"
             changed = await client.ws_futures_edit_order(**named, side="BUY", quantity="0.020", price=price)
             assert changed["origQty"] == "0.020"
-            assert (await client.ws_futures_cancel_order(**named))["status"] == "CANCELED"
-            stop = await client.ws_futures_create_order(
-                symbol="BTCUSDT", side="SELL", type="STOP_MARKET", quantity="0.010", stopPrice=price
-            )
-            assert stop["algoStatus"] == "NEW"
-            assert (await client.ws_futures_cancel_algo_order(algoId=stop["algoId"]))["code"] == "200"
-            for read in (
+            for read in (  # while an order rests: v2 tells positions of symbols in use only
                 client.ws_futures_v2_account_balance, client.ws_futures_account_balance,
                 client.ws_futures_v2_account_status, client.ws_futures_account_status,
                 client.ws_futures_v2_account_position, client.ws_futures_account_position,
                 client.ws_futures_get_all_tickers, client.ws_futures_get_order_book_ticker,
             ):  # fmt: skip
                 assert await read()
+            assert (await client.ws_futures_cancel_order(**named))["status"] == "CANCELED"
+            stop = await client.ws_futures_create_order(
+                symbol="BTCUSDT", side="SELL", type="STOP_MARKET", quantity="0.010", stopPrice=price
+            )
+            assert stop["algoStatus"] == "NEW"
+            assert (await client.ws_futures_cancel_algo_order(algoId=stop["algoId"]))["code"] == "200"
         finally:
             await client.close_connection()
             await client.ws_future.close()
