@@ -93,5 +93,5 @@ def test_a_host_that_is_not_this_machines_is_one_line_that_names_the_variable(tm
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     (line,) = done.stderr.splitlines()
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert line.startswith(f"QT_HTTP_HOST={host} is no address of this machine; set 127.0.0.1")
