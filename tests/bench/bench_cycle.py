@@ -140,7 +140,7 @@ class Cycle:
                 )
             ),
             "ensemble": lambda: Ensemble(
-                EnsembleWiring(settings=settings, listeners=(at("root/orchestrator"),), telemetry=silent)
+                EnsembleWiring(settings=settings, listeners=(at("root/orchestrator"),), watchers=(), telemetry=silent)
             ),
             **{f"model-{m}": (lambda w=w: ModelServer(w)) for m, w in models.items()},
             "regime": lambda: RegimeReader(RegimeWiring(listeners=(at("root/ensemble"), at("root/orchestrator")))),
@@ -242,11 +242,11 @@ def floor(stream, models, opened_ms, bars):
     return time.perf_counter() - started
 
 
-def measure(count):
+def measure(count, cycles=CYCLES):
     names = ("BTCUSDT", *(f"S{i:03}USDT" for i in range(count - 1)))
     bars = HISTORY_BARS + 1
-    data = candles(count, bars + CYCLES + WARMUP)
-    first_ms = time.time_ns() // 1_000_000 // HOUR_MS * HOUR_MS - (bars + CYCLES + WARMUP) * HOUR_MS
+    data = candles(count, bars + cycles + WARMUP)
+    first_ms = time.time_ns() // 1_000_000 // HOUR_MS * HOUR_MS - (bars + cycles + WARMUP) * HOUR_MS
     times = first_ms + HOUR_MS * np.arange(data.shape[1], dtype=np.int64)
     cycle = Cycle(names, times[:bars], data[:, :bars])
     stream = FeatureStream(names, times[:bars], data[:, :bars])
