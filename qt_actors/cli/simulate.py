@@ -35,8 +35,6 @@ def simulate(
     from qt_actors.simulation import campaign as c  # noqa: PLC0415 # the trader and the exchange, this command only
     from qt_actors.simulation.run import Plan, Result  # noqa: PLC0415 # as above
 
-    logging.disable(logging.CRITICAL)  # a simulated crash is no news
-
     def told(plan: Plan, result: Result) -> None:
         for violation in result.violations:
             typer.echo(
@@ -48,10 +46,15 @@ def simulate(
             typer.echo(f"  shorter: {c.replay_command(c.shrink(plan, result.violations[0]))}", err=True)
 
     kept = [int(word) for word in words]
-    report = c.campaign(
-        (c.plan_of(seed, hours, votes=votes, rate=rate, keep=kept) for seed in range(first_seed, first_seed + seeds)),
-        told,
+    plans = (
+        c.plan_of(seed, hours, votes=votes, rate=rate, keep=kept) for seed in range(first_seed, first_seed + seeds)
     )
+    heard = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # a simulated crash is no news
+    try:
+        report = c.campaign(plans, told)
+    finally:
+        logging.disable(heard)
     typer.echo(json.dumps(msgspec.to_builtins(report)) if as_json else c.summary(report))
     raise typer.Exit(1 if report.violations else 0)
 
